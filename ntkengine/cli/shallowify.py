@@ -1,0 +1,230 @@
+"""``ntkengine shallowify``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ntkengine.store import Run
+
+__all__ = ["shallowify"]
+
+_POSITIVE = click.IntRange(min=1)
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 100})
+@click.option(
+    "--depth", type=_POSITIVE, default=4, help="Hidden layers of the deep network whose kernel is the target."
+)
+@click.option("--activation", default="relu", metavar="NAME", help="Activation of the deep network.")
+@click.option(
+    "--w-std", type=float, default=2**0.5, show_default="√2", help="Weight std σ_w of the deep network (> 0)."
+)
+@click.option("--b-std", type=float, default=0.1, help="Bias std σ_b of the deep network (0: no biases).")
+@click.option(
+    "--family",
+    default="relu2_cos",
+    metavar="NAME",
+    help="Trainable activation fitted to the kernel: any registered one with parameters; relu_cos is the one of [RE].",
+)
+@click.option(
+    "--starts", type=_POSITIVE, default=8, help="Starting points of the fit; the best result is kept."
+)
+@click.option(
+    "--task", default="balance-scale", metavar="NAME", help="What to train on; see `ntkengine data list`."
+)
+@click.option(
+    "--csv",
+    type=click.Path(),
+    default=None,
+    metavar="FILE",
+    help="Train on a CSV file instead; header, separator and classes are detected.",
+)
+@click.option(
+    "--target",
+    default=None,
+    metavar="COLUMN",
+    help="Target column of the CSV file: a name, or a number from 0 [default: the last].",
+)
+@click.option(
+    "--train-fraction",
+    type=float,
+    default=0.5,
+    help="Share of the rows to train on; the rest is the test set.",
+)
+@click.option("--width", type=_POSITIVE, default=512, help="Hidden units a layer, in all three networks.")
+@click.option("--members", type=_POSITIVE, default=3, help="Networks an ensemble, each with its own seed.")
+@click.option("--epochs", type=click.IntRange(min=0), default=512, help="Passes over the training rows.")
+@click.option("--batch-size", type=_POSITIVE, default=None, help="Rows a step [default: all of them].")
+@click.option(
+    "--lr",
+    type=float,
+    default=0.1,
+    help="Learning rate, for the mean over samples of the squared error (no ½).",
+)
+@click.option(
+    "--lift",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    help="Radial lift f(x) = r g(x/r) of the mimic; auto: where the inputs' norms vary.",
+)
+@click.option(
+    "--check-members",
+    type=click.IntRange(min=2),
+    default=16,
+    help="Networks for the check of the kernel at finite width.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Of everything random: split, fit, weights, batches.",
+)
+@click.option(
+    "--store",
+    "store_path",
+    type=click.Path(),
+    default="runs",
+    metavar="FOLDER",
+    help="Where the run (HDF5) and its figure go.",
+)
+@click.option(
+    "--figure",
+    type=click.Path(),
+    default=None,
+    metavar="FILE",
+    help="Also write the figure here (.png, .svg or .pdf).",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
+@click.option(
+    "--threads", type=_POSITIVE, default=None, help="CPU threads [default: all]. Results do not depend on it."
+)
+@click.option("--quick", is_flag=True, help="A first look: width ≤ 128, 2 members, ≤ 64 epochs.")
+def shallowify(quick: bool, store_path: str, figure: str | None, **settings: Any) -> None:
+    """Give a one-hidden-layer network the kernel of a deep one, and train both.
+
+    Computes the NTK of a deep network, fits an activation function so that ONE hidden layer has that kernel, checks it
+    on networks of finite width, trains three ensembles on the same task (one hidden layer, the deep network, the mimic)
+    and says how closely the mimic tracks the deep network. Writes one HDF5 run and one figure.
+
+    \b
+    Examples:
+      ntkengine shallowify
+      ntkengine shallowify --task wine-quality-red --width 4096 --epochs 1024
+      ntkengine shallowify --csv mydata.csv --target label --family relu_cos
+    """
+    from ntkengine import plots
+    from ntkengine.cli.console import Bars, out
+    from ntkengine.experiments.shallowify import Plan, run
+    from ntkengine.store import Store
+
+    plan = Plan(**settings)
+    if quick:
+        plan = plan.quick()
+    if figure is not None:
+        plots.check_path(figure)
+    store = Store(store_path)
+    store.check_writable()
+    record = run(plan, Bars())
+    path = store.write(record)
+    drawing = plots.draw(record)
+    images = [plots.save(drawing, path.with_suffix(".png"))]
+    if figure is not None:
+        images.append(plots.save(drawing, figure))
+    console = out()
+    for part in _report(record):
+        console.print(part)
+    console.print(f"run     {path}")
+    for image in images:
+        console.print(f"figure  {image}")
+    if record.status != "complete":
+        click.echo("Interrupted: what was finished is kept.", err=True)
+        raise SystemExit(130)
+
+
+def _report(record: Run) -> list[str | Table]:
+    """The run in words and tables, for the terminal."""
+    results, config = record.results, record.config
+    design, check, task = results["design"], results["check"], results["task"]
+    values = ", ".join(f"{name} {value:.6g}" for name, value in design["parameters"].items())
+    lift = (
+        "the inputs' norms vary: the mimic is trained with the radial lift f(x) = r g(x/r), r = |x|/√d"
+        if results["radial_lift"]
+        else "no radial lift"
+    )
+    lines: list[str | Table] = [
+        f"target  NTK of {config['depth']} hidden layers of {config['activation']}, σ_w {config['w_std']:.4g}, σ_b "
+        f"{config['b_std']:g}; K(1) = {design['target_at_1']:.6g}",
+        f"design  {design['family']}: {values}",
+        f"        squared error {design['squared_error']:.4g} over 100 angles, largest {design['max_error']:.3g} "
+        f"({100 * design['max_error'] / design['target_at_1']:.2g} % of K(1)); {design['seconds']:.1f} s",
+        f"check   width {check['width']}, {check['members']} networks: mean NTK within {check['max_deviation']:.3g} of the "
+        f"infinite-width one (rms z-score {check['rms_z_score']:.2f}); spread at c = 1: {check['spread_at_1']:.3g}",
+        f"task    {task['name']}: {task['rows_train']} rows to train, {task['rows_test']} to test, {task['inputs']} inputs, "
+        f"{task['outputs']} outputs; {lift}",
+    ]
+    if results["networks"]:
+        lines.append(_networks_table(record))
+    if results["tracking"]:
+        lines.append(_tracking_table(record))
+    lines.append(
+        f"compile {results['compile_seconds']:.1f} s of this run went into compilation (kept for the next run)"
+        if results["compile_seconds"] >= 1.0
+        else "compile from the cache"
+    )
+    return lines
+
+
+def _networks_table(record: Run) -> Table:
+    from rich.table import Table
+
+    table = Table(
+        title=f"after {record.config['epochs']} epochs (mean ± std over {record.config['members']} networks)"
+    )
+    for heading in (
+        "network",
+        "parameters",
+        "train loss",
+        "test loss",
+        "train acc.",
+        "test acc.",
+        "ms a step",
+    ):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+
+    def cell(value: dict[str, float] | None, scale: float = 1.0, digits: int = 4, unit: str = "") -> str:
+        if value is None or value["mean"] is None:
+            return "–"
+        return f"{scale * value['mean']:.{digits}f} ± {scale * (value['std'] or 0):.{digits}f}{unit}"
+
+    for summary in record.results["networks"].values():
+        stopped = "" if summary["epoch"] == record.config["epochs"] else f" (epoch {summary['epoch']})"
+        step = summary["seconds_per_step"]
+        table.add_row(
+            summary["label"] + stopped,
+            f"{summary['parameters']:,}",
+            cell(summary["train_loss"]),
+            cell(summary["test_loss"]),
+            cell(summary["train_accuracy"], 100, 1, " %"),
+            cell(summary["test_accuracy"], 100, 1, " %"),
+            "–" if step is None or step != step else f"{1e3 * step:.3g}",
+        )
+    return table
+
+
+def _tracking_table(record: Run) -> Table:
+    from rich.table import Table
+
+    deep = record.results["networks"]["deep"]["label"]
+    table = Table(title=f"tracking distance from {deep}: largest gap of mean losses over all snapshots")
+    for heading in ("network", "train loss", "test loss"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for name, gaps in record.results["tracking"].items():
+        table.add_row(
+            record.results["networks"][name]["label"], f"{gaps['train']:.4f}", f"{gaps['test']:.4f}"
+        )
+    return table

@@ -1,0 +1,70 @@
+"""Exceptions and warnings: few, and each says what was wrong, what is allowed and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "AccuracyWarning",
+    "DataError",
+    "DivergenceError",
+    "InputError",
+    "NtkengineError",
+    "PluginWarning",
+    "StoreError",
+    "UnknownNameError",
+]
+
+
+class NtkengineError(Exception):
+    """Base of every error raised on purpose; the command line prints its text and exits with code 2."""
+
+
+class InputError(NtkengineError, ValueError):
+    """An argument has a value that is not allowed. The text names the argument, the value and the remedy."""
+
+
+class UnknownNameError(InputError):
+    """A name is not in a registry.
+
+    Parameters
+    ----------
+    kind : str
+        What the name should have named, such as ``"activation"``.
+    name : str
+        The name given.
+    known : iterable of str
+        The names that exist; the nearest one is suggested.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        listing = ", ".join(names) if names else "none is installed"
+        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {listing}.")
+        self.kind, self.name, self.known = kind, name, tuple(names)
+
+
+class DataError(NtkengineError, ValueError):
+    """A data file cannot be used; the text says where (file, row, column) and what was found."""
+
+
+class DivergenceError(NtkengineError, ArithmeticError):
+    """Training left the finite numbers; the text says at which step and which learning rates are stable."""
+
+
+class StoreError(NtkengineError, OSError):
+    """A run cannot be written or read; nothing half-written is left behind."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class AccuracyWarning(UserWarning):
+    """A result is good only to the accuracy named in the text."""
+
+
+class PluginWarning(UserWarning):
+    """An installed plugin could not be used; the text names the distribution and the cause."""

@@ -1,0 +1,401 @@
+"""Shallowification: a deep network, a one-hidden-layer network designed to have the deep one's NTK, and how they train.
+
+[RE] §4.1 and the figure "1HL ReLU, 4HL ReLU, 1HL mimic": the NTK of a deep network is computed, an activation function is
+fitted so that a single hidden layer has that kernel, the kernel is checked on networks of finite width, and three ensembles
+(one hidden layer with the plain activation, the deep network, the mimic) are trained on the same task with the same seeds.
+
+Away from the sphere |x|² = d a mimic's kernel differs from the deep network's, so where the norms of the inputs vary the
+mimic is trained with the radial lift f(x) = r g(x/r), r = |x|/√d.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntkengine import _jit
+from ntkengine.activations import Activation, activation
+from ntkengine.design.fit import Design, fit_activation
+from ntkengine.errors import DivergenceError, InputError
+from ntkengine.experiments.progress import Progress, Silent
+from ntkengine.finite.network import Networks
+from ntkengine.finite.sgd import History, TrainingInterrupted, compile_steps, log_spaced, train
+from ntkengine.infinite.fcn import FCN
+from ntkengine.kernels import DotProductKernel
+from ntkengine.predict import max_learning_rate
+from ntkengine.store import Run, Variable
+from ntkengine.tasks import Task, load_csv, make_task
+
+__all__ = ["NETWORKS", "Plan", "run"]
+
+#: The three ensembles, in stored order.
+NETWORKS = ("shallow", "deep", "mimic")
+#: The order of training: the costly one last, so that an interrupted run keeps the others.
+_TRAINING_ORDER = ("shallow", "mimic", "deep")
+
+_ANGLES = 181
+_CHECK_ANGLES = 33
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the outcome of a run; plain data, stored with it.
+
+    ``csv`` (a path) takes the place of ``task``; ``target`` is its target column. ``lift`` is ``"auto"`` (lift the mimic if
+    the norms of the task's inputs vary), ``"on"`` or ``"off"``. ``batch_size`` None is the full batch.
+    """
+
+    depth: int = 4
+    activation: str = "relu"
+    w_std: float = 2**0.5
+    b_std: float = 0.1
+    family: str = "relu2_cos"
+    task: str = "balance-scale"
+    csv: str | None = None
+    target: str | None = None
+    train_fraction: float = 0.5
+    width: int = 512
+    members: int = 3
+    epochs: int = 512
+    batch_size: int | None = None
+    lr: float = 0.1
+    seed: int = 0
+    starts: int = 8
+    check_members: int = 16
+    lift: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+
+    def quick(self) -> Plan:
+        """The same plan at a size for a first look: narrow networks, few epochs."""
+        small = {
+            "width": min(self.width, 128),
+            "members": min(self.members, 2),
+            "epochs": min(self.epochs, 64),
+            "starts": 2,
+            "check_members": 4,
+        }
+        return Plan(**{**asdict(self), **small})
+
+
+@dataclass
+class _State:
+    """What is known so far; :func:`_record` turns it into a run at any moment after the check."""
+
+    plan: Plan
+    task: Task
+    design: Design
+    base: Activation
+    lifted: bool
+    check: dict[str, NDArray[np.float64]]
+    networks: dict[str, FCN]
+    sizes: dict[str, int] = field(default_factory=dict)
+    histories: dict[str, History] = field(default_factory=dict)
+    compile_seconds: float = 0.0
+
+
+def load(plan: Plan) -> Task:
+    """The plan's task, split and standardised.
+
+    Raises
+    ------
+    UnknownNameError, DataError, InputError
+        If there is no such task, or its data cannot be used.
+    """
+    if plan.csv is not None:
+        table = load_csv(plan.csv, target=plan.target)
+        return make_task(table, train_fraction=plan.train_fraction, seed=plan.seed)
+    return make_task(plan.task, train_fraction=plan.train_fraction, seed=plan.seed)
+
+
+def run(plan: Plan, progress: Progress | None = None) -> Run:
+    """Carry out a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    progress : Progress, optional
+
+    Returns
+    -------
+    Run
+        Kind ``"shallowify"``; ``status`` is ``"interrupted"`` if Ctrl-C came while the ensembles were trained, and then the
+        variables hold what was measured until then and NaN for the rest.
+
+    Raises
+    ------
+    InputError, UnknownNameError, DataError
+        If the plan cannot be carried out; nothing has been computed then.
+    DivergenceError
+        If an ensemble's loss left the finite numbers; the text names the step and the largest stable learning rate.
+
+    Examples
+    --------
+    >>> from ntkengine.experiments.shallowify import Plan, run
+    >>> record = run(Plan(task="balance-scale", epochs=8, width=32).quick())
+    >>> sorted(record.results["tracking"])
+    ['mimic', 'shallow']
+    """
+    watch: Progress = progress or Silent()
+    before = _jit.compile_clock.seconds
+    state = _prepare(plan, watch)
+    status = "complete"
+    try:
+        with watch.stage("compiling the trainer"):
+            for name in _TRAINING_ORDER:
+                compile_steps(_init(state, name, members=1))
+        state.compile_seconds = _jit.compile_clock.seconds - before
+        for name in _TRAINING_ORDER:
+            with watch.stage(f"training {plan.members} × {label(plan, name)}") as advance:
+                _train(state, name, advance)
+    except KeyboardInterrupt:
+        status = "interrupted"
+    return _record(state, status)
+
+
+def label(plan: Plan, name: str) -> str:
+    """What a table or figure calls one of the three networks."""
+    return {
+        "shallow": f"1HL {plan.activation}",
+        "deep": f"{plan.depth}HL {plan.activation}",
+        "mimic": "1HL mimic",
+    }[name]
+
+
+# --- steps -----------------------------------------------------------------------------------------------------
+
+
+def _prepare(plan: Plan, watch: Progress) -> _State:
+    """Check the plan, compute the target, fit it and check the fit at finite width."""
+    if plan.lift not in ("auto", "on", "off"):
+        raise InputError(f"lift must be 'auto', 'on' or 'off', not {plan.lift!r}")
+    if plan.device not in ("auto", "cpu"):
+        raise InputError(
+            f"device must be 'auto' or 'cpu', not {plan.device!r}: this version trains on CPU threads only"
+        )
+    if plan.check_members < 2:
+        raise InputError(f"check_members must be ≥ 2, so that a spread exists, not {plan.check_members}")
+    base = activation(plan.activation)
+    stds = {"w_std": plan.w_std, "b_std": plan.b_std}
+    deep, shallow = FCN(base, depth=plan.depth, **stds), FCN(base, depth=1, **stds)
+    task = load(plan)
+    if plan.batch_size is not None and plan.batch_size > task.X_train.shape[0]:
+        raise InputError(
+            f"batch_size {plan.batch_size} exceeds the {task.X_train.shape[0]} training rows of {task.name!r}"
+        )
+    with watch.stage(f"fitting {plan.family} to the NTK of {label(plan, 'deep')}") as advance:
+        design = fit_activation(
+            deep.kernel("ntk"),
+            plan.family,
+            starts=plan.starts,
+            seed=plan.seed,
+            progress=lambda done, total, _: advance(done, total),
+        )
+    lifted = plan.lift == "on" or (plan.lift == "auto" and task.norms_vary)
+    mimic = FCN(
+        design.activation, depth=1, w_std=design.fcn.w_std, b_std=design.fcn.b_std, radial_lift=lifted
+    )
+    with watch.stage(f"checking the NTK at width {plan.width}") as advance:
+        check = _check_at_width(plan, design, task.n_inputs, advance)
+    return _State(plan, task, design, base, lifted, check, {"shallow": shallow, "deep": deep, "mimic": mimic})
+
+
+def _check_at_width(
+    plan: Plan, design: Design, n_inputs: int, advance: Any
+) -> dict[str, NDArray[np.float64]]:
+    """Empirical NTK of the designed network between one point of the sphere and points at all angles from it."""
+    d = max(n_inputs, 2)
+    angles = np.linspace(0.0, np.pi, _CHECK_ANGLES)
+    rng = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(1 << 20,)))
+    frame, _ = np.linalg.qr(rng.standard_normal((d, 2)))
+    points = np.sqrt(d) * (np.cos(angles)[:, None] * frame[:, 0] + np.sin(angles)[:, None] * frame[:, 1])
+    curves = []
+    for member in range(plan.check_members):
+        nets = design.fcn.init(width=plan.width, n_inputs=d, seed=plan.seed, members=[member])
+        curves.append(nets.empirical_ntk(points[:1], points)[0, 0].astype(np.float64))
+        advance(member + 1, plan.check_members)
+    return {"angle": angles, "curves": np.array(curves), "designed": design.kernel.at_angle(angles)}
+
+
+def _init(state: _State, name: str, members: int) -> Networks:
+    plan, task = state.plan, state.task
+    return state.networks[name].init(
+        width=plan.width, n_inputs=task.n_inputs, n_outputs=task.n_outputs, seed=plan.seed, members=members
+    )
+
+
+def _train(state: _State, name: str, advance: Any) -> None:
+    plan, task = state.plan, state.task
+    nets = _init(state, name, plan.members)
+    state.sizes[name] = nets.n_parameters
+    try:
+        history = train(
+            nets,
+            task.X_train,
+            task.Y_train,
+            lr=plan.lr,
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            centered=True,
+            X_test=task.X_test,
+            Y_test=task.Y_test,
+            metric=task.metric,
+            snapshots=log_spaced(plan.epochs),
+            seed=plan.seed,
+            device=plan.device,
+            threads=plan.threads,
+            progress=advance,
+        )
+    except TrainingInterrupted as stop:
+        state.histories[name] = stop.history
+        raise
+    diverged = np.flatnonzero(history.diverged_at)
+    if diverged.size:
+        member = int(diverged[history.diverged_at[diverged].argmin()])
+        limits = {key: max_learning_rate(_init(state, key, 1), task.X_train) for key in NETWORKS}
+        stable = ", ".join(f"{label(plan, key)} {limit:.3g}" for key, limit in limits.items())
+        raise DivergenceError(
+            f"training {label(plan, name)} (member {member}) diverged at step {int(history.diverged_at[member])} "
+            f"with lr {plan.lr:g}; largest stable rates by the NTK's top eigenvalue: {stable}. "
+            f"Choose lr below {min(limits.values()):.3g}."
+        )
+    state.histories[name] = history
+
+
+# --- the record ------------------------------------------------------------------------------------------------
+
+
+def _gap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Largest distance of two mean curves over the snapshots both have."""
+    both = min(a.shape[1], b.shape[1])
+    return float(np.abs(a[:, :both].mean(axis=0) - b[:, :both].mean(axis=0)).max())
+
+
+def _tracking(histories: dict[str, History]) -> dict[str, dict[str, float]]:
+    """Tracking distance of mimic and shallow network from the deep one: largest gap of mean losses over all snapshots."""
+    if "deep" not in histories:
+        return {}
+    deep = histories["deep"]
+    assert deep.test_loss is not None
+    found = {}
+    for name in ("mimic", "shallow"):
+        if name in histories:
+            other = histories[name]
+            assert other.test_loss is not None
+            found[name] = {
+                "train": _gap(other.train_loss, deep.train_loss),
+                "test": _gap(other.test_loss, deep.test_loss),
+            }
+    return found
+
+
+def _summary(state: _State, name: str) -> dict[str, Any]:
+    history = state.histories[name]
+
+    def last(values: NDArray[np.float64] | None) -> dict[str, float] | None:
+        if values is None or values.shape[1] == 0:
+            return None
+        return {
+            "mean": float(values[:, -1].mean()),
+            "std": float(values[:, -1].std(ddof=1 if values.shape[0] > 1 else 0)),
+        }
+
+    return {
+        "label": label(state.plan, name),
+        "parameters": state.sizes[name],
+        "epoch": int(history.epochs[-1]) if history.epochs.size else 0,
+        "train_loss": last(history.train_loss),
+        "test_loss": last(history.test_loss),
+        "train_accuracy": last(history.train_accuracy),
+        "test_accuracy": last(history.test_accuracy),
+        "seconds_per_step": history.step_seconds,
+    }
+
+
+def _record(state: _State, status: str) -> Run:
+    plan, task, design = state.plan, state.task, state.design
+    angles = np.linspace(0.0, np.pi, _ANGLES)
+    z = np.linspace(-4.0, 4.0, 401)
+    target: DotProductKernel = design.target
+    epochs = log_spaced(plan.epochs)
+    variables = {
+        "angle": Variable(("angle",), angles, "rad", "angle between two points of the sphere"),
+        "target_kernel": Variable(("angle",), target.at_angle(angles), "", "NTK of the deep network"),
+        "designed_kernel": Variable(
+            ("angle",), design.kernel.at_angle(angles), "", "NTK of the designed network"
+        ),
+        "shallow_kernel": Variable(
+            ("angle",),
+            state.networks["shallow"].kernel("ntk").at_angle(angles),
+            "",
+            "NTK of one hidden layer of the base activation",
+        ),
+        "check_angle": Variable(
+            ("check_angle",), state.check["angle"], "rad", "angles of the finite-width check"
+        ),
+        "empirical_kernel": Variable(
+            ("check_member", "check_angle"),
+            state.check["curves"],
+            "",
+            f"empirical NTK of the designed network, width {plan.width}",
+        ),
+        "z": Variable(("z",), z, "", "preactivation"),
+        "designed_activation": Variable(("z",), design.activation(z), "", str(design.activation)),
+        "base_activation": Variable(("z",), state.base(z), "", str(state.base)),
+        "network": Variable(
+            ("network",), np.array([label(plan, name) for name in NETWORKS]), "", "ensembles"
+        ),
+        "member": Variable(("member",), np.arange(plan.members), "", "ensemble members"),
+        "epoch": Variable(("epoch",), epochs, "", "epochs finished"),
+    }
+    quantities = ["train_loss", "test_loss"]
+    if task.metric is not None:
+        quantities += ["train_accuracy", "test_accuracy"]
+    for quantity in quantities:
+        values = np.full((len(NETWORKS), plan.members, epochs.size), np.nan)
+        for i, name in enumerate(NETWORKS):
+            if name in state.histories:
+                measured = getattr(state.histories[name], quantity)
+                values[i, :, : measured.shape[1]] = measured
+        variables[quantity] = Variable(("network", "member", "epoch"), values)
+    record = Run.new("shallowify", asdict(plan))
+    record.variables = variables
+    record.status = status
+    sem = state.check["curves"].std(axis=0, ddof=1) / np.sqrt(plan.check_members)
+    bias = state.check["curves"].mean(axis=0) - state.check["designed"]
+    record.results = {
+        "design": {
+            "family": plan.family,
+            "parameters": design.activation.parameters,
+            "squared_error": design.squared_error,
+            "max_error": design.max_error,
+            "rms_error": design.rms_error,
+            "target_at_1": float(target(1.0)),
+            "seconds": design.seconds,
+        },
+        "check": {
+            "width": plan.width,
+            "members": plan.check_members,
+            "max_deviation": float(np.abs(bias).max()),
+            "rms_z_score": float(np.sqrt(np.mean((bias / sem) ** 2))),
+            "spread_at_1": float(state.check["curves"][:, 0].std(ddof=1)),
+        },
+        "task": {
+            "name": task.name,
+            "rows_train": task.X_train.shape[0],
+            "rows_test": task.X_test.shape[0],
+            "inputs": task.n_inputs,
+            "outputs": task.n_outputs,
+            "norms_vary": task.norms_vary,
+            "fingerprint": task.fingerprint,
+            "metric": task.metric,
+        },
+        "radial_lift": state.lifted,
+        "networks": {name: _summary(state, name) for name in NETWORKS if name in state.histories},
+        "tracking": _tracking(state.histories),
+        "compile_seconds": state.compile_seconds,
+    }
+    return record

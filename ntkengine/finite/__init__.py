@@ -1,0 +1,1 @@
+"""Finite networks: initialisation, training, empirical kernels."""

@@ -1,0 +1,651 @@
+"""Forward pass and SGD step of fully-connected networks on CPU threads: the compiled part of :mod:`ntkengine.finite`.
+
+Shapes: n rows in the data, B rows in a block, d inputs, N_l units of hidden layer l, m outputs, E members, P parameters
+a member. A member's parameters are one flat run: W¹ (d, N_1) row-major, b¹ (N_1,) if it exists, W², ... .
+
+Two plans, chosen by the network's shape alone (:func:`ntkengine.finite.sgd.choose_plan`), so that the bits never depend
+on threads:
+
+rows     A block of B rows goes through the whole network, forward and back, without leaving the cache; nothing of size
+         n × N exists. Blocks are dealt to a fixed number of *lanes*, each with its own gradient; lanes are added up in
+         order. For networks whose gradient fits in cache, and for every shallow one.
+layers   Layer by layer over all rows, for networks whose GEMMs dominate: each phase is cut into fixed blocks of its
+         output; weights are updated by the GEMM itself, so no gradient is stored.
+
+Work of one phase is one function of an item number; a driver runs the items in a plain loop or in a parallel one. BLAS
+must be single-threaded around every call here (:func:`ntkengine._jit.threads`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from ntkengine._jit import call_tile, gemm, prange, strict
+
+__all__ = ["COLUMN_BLOCK", "LANES", "ROW_BLOCK", "Layout", "forward_members", "layers_epochs", "rows_epochs"]
+
+#: Lanes of the rows plan: how many gradients are accumulated side by side and then added in order.
+LANES = 8
+#: Block of the layers plan: rows × columns of a phase's output.
+ROW_BLOCK, COLUMN_BLOCK = 256, 512
+
+
+class Layout(NamedTuple):
+    """Where a member's parameters lie, and how they enter; L hidden layers, so L + 1 affine maps."""
+
+    fan: Any  # (L+2,) int64: d, N_1, ..., N_L, m
+    w_offset: Any  # (L+1,) int64: first element of W of each affine map
+    b_offset: Any  # (L+1,) int64: first element of b, or -1 where there is no bias
+    w_scale: Any  # (L+1,) T: σ_w/√fan_in, what multiplies W x
+    b_scale: Any  # (L+1,) T: σ_b
+    tiles: Any  # (L,) int64: addresses of the activations' tiles
+    tile_params: Any  # (L, ·) T: their parameters, one row a layer
+
+
+@strict
+def _span(item, pieces, size):
+    """The item-th of ``pieces`` nearly equal parts of range(size)."""
+    return item * size // pieces, (item + 1) * size // pieces
+
+
+@strict
+def _pieces(size, block):
+    return (size + block - 1) // block
+
+
+# --- one block of rows -----------------------------------------------------------------------------------------
+
+
+@strict
+def _affine_block(layout, layer, theta, rows, x, x_first, x_stride, first_column, columns, z, z_first):
+    """z (rows, columns), contiguous = w_scale · x W[:, columns] + b_scale · b[columns]."""
+    fan_in, fan_out = layout.fan[layer], layout.fan[layer + 1]
+    bias = layout.b_offset[layer]
+    beta = theta.dtype.type(0)
+    if bias >= 0:
+        beta = theta.dtype.type(1)
+        scale = layout.b_scale[layer]
+        for i in range(rows):
+            for j in range(columns):
+                z[z_first + i * columns + j] = scale * theta[bias + first_column + j]
+    gemm(
+        False,
+        False,
+        rows,
+        columns,
+        fan_in,
+        layout.w_scale[layer],
+        (x, x_first),
+        x_stride,
+        (theta, layout.w_offset[layer] + first_column),
+        fan_out,
+        beta,
+        (z, z_first),
+        columns,
+    )
+
+
+@strict
+def _residual_rows(rows, m, order, order_first, target, row_scale, slope, f):
+    """Turns outputs f (rows, m) into ∂loss/∂(unscaled output), in place; returns the sum of squared residuals.
+
+    The network's output is row_scale · f (the radial lift's r, else 1); slope is 2/(rows of the batch).
+    """
+    total = 0.0
+    for i in range(rows):
+        row = order[order_first + i]
+        r = row_scale[row]
+        for j in range(m):
+            gap = r * f[i * m + j] - target[row, j]
+            total += np.float64(gap) * np.float64(gap)
+            f[i * m + j] = slope * gap * r
+    return total
+
+
+@strict
+def _workspace_size(layout, rows):
+    """Elements that :func:`_rows_item` needs for a block of ``rows`` rows."""
+    hidden, widest = 0, 0
+    for layer in range(layout.fan.size - 2):
+        hidden += layout.fan[layer + 1]
+        widest = max(widest, layout.fan[layer + 1])
+    return rows * (layout.fan[0] + layout.fan[layout.fan.size - 1] + widest + 2 * hidden)
+
+
+@strict
+def _block_forward(layout, theta, rows, work):
+    """Forward through all layers for the rows gathered at the start of ``work``; returns where the outputs begin.
+
+    ``work`` holds x (rows, d), outputs (rows, m), scratch z (rows, widest), then φ_l and φ'_l (rows, N_l) layer by layer.
+    """
+    maps = layout.fan.size - 1
+    d, m = layout.fan[0], layout.fan[maps]
+    widest = 0
+    for layer in range(maps - 1):
+        widest = max(widest, layout.fan[layer + 1])
+    out = rows * d
+    z = out + rows * m
+    phi = z + rows * widest
+    x, x_stride = 0, d
+    for layer in range(maps - 1):
+        width = layout.fan[layer + 1]
+        size = rows * width
+        _affine_block(layout, layer, theta, rows, work, x, x_stride, 0, width, work, z)
+        call_tile(
+            layout.tiles[layer],
+            size,
+            work[z : z + size],
+            layout.tile_params[layer],
+            work[phi : phi + size],
+            work[phi + size : phi + 2 * size],
+        )
+        x, x_stride = phi, width
+        phi += 2 * size
+    _affine_block(layout, maps - 1, theta, rows, work, x, x_stride, 0, m, work, out)
+    return out
+
+
+@strict
+def _block_backward(layout, theta, rows, work, gradient):
+    """Adds the block's gradient to ``gradient``, from ∂loss/∂output stored where the outputs were."""
+    maps = layout.fan.size - 1
+    d, m = layout.fan[0], layout.fan[maps]
+    one = theta.dtype.type(1)
+    zero = theta.dtype.type(0)
+    widest, hidden = 0, 0
+    for layer in range(maps - 1):
+        widest = max(widest, layout.fan[layer + 1])
+        hidden += layout.fan[layer + 1]
+    delta, delta_stride = rows * d, m
+    z = rows * (d + m)
+    phi = z + rows * widest + 2 * rows * hidden  # the end of the last layer's pair
+    for step in range(maps):
+        layer = maps - 1 - step
+        fan_in, fan_out = layout.fan[layer], layout.fan[layer + 1]
+        source = 0
+        if layer > 0:
+            phi -= 2 * rows * fan_in
+            source = phi
+        gemm(
+            True,
+            False,
+            fan_in,
+            fan_out,
+            rows,
+            layout.w_scale[layer],
+            (work, source),
+            fan_in,
+            (work, delta),
+            delta_stride,
+            one,
+            (gradient, layout.w_offset[layer]),
+            fan_out,
+        )
+        bias = layout.b_offset[layer]
+        if bias >= 0:
+            scale = layout.b_scale[layer]
+            for i in range(rows):
+                for j in range(fan_out):
+                    gradient[bias + j] += scale * work[delta + i * delta_stride + j]
+        if layer > 0:
+            size = rows * fan_in
+            gemm(
+                False,
+                True,
+                rows,
+                fan_in,
+                fan_out,
+                layout.w_scale[layer],
+                (work, delta),
+                delta_stride,
+                (theta, layout.w_offset[layer]),
+                fan_out,
+                zero,
+                (work, z),
+                fan_in,
+            )
+            back, slope = work[z : z + size], work[phi + size : phi + 2 * size]
+            for i in range(size):
+                slope[i] *= back[i]
+            delta, delta_stride = phi + size, fan_in
+
+
+@strict
+def _gather(x, order, order_first, rows, work):
+    d = x.shape[1]
+    for i in range(rows):
+        row = order[order_first + i]
+        for j in range(d):
+            work[i * d + j] = x[row, j]
+
+
+# --- plan "rows" -----------------------------------------------------------------------------------------------
+
+
+@strict
+def _rows_item(lane, layout, theta, x, target, row_scale, order, first, batch, block, work, gradient):
+    """Gradient and squared residuals of one lane's share of the batch ``order[first:first+batch]``."""
+    gradient[:] = 0
+    blocks = _pieces(batch, block)
+    lanes = min(LANES, blocks)
+    m = layout.fan[layout.fan.size - 1]
+    slope = theta.dtype.type(2.0 / batch)
+    total = 0.0
+    for b in range(lane * blocks // lanes, (lane + 1) * blocks // lanes):
+        start = first + b * block
+        rows = min(block, first + batch - start)
+        _gather(x, order, start, rows, work)
+        out = _block_forward(layout, theta, rows, work)
+        total += _residual_rows(rows, m, order, start, target, row_scale, slope, work[out : out + rows * m])
+        _block_backward(layout, theta, rows, work, gradient)
+    return total
+
+
+@strict
+def _rows_update(theta, gradients, lanes, lr, start, stop):
+    """θ −= lr · (the lanes' gradients, added in order), elements start to stop."""
+    total = gradients[0]
+    for lane in range(1, lanes):
+        gradient = gradients[lane]
+        for i in range(start, stop):
+            total[i] += gradient[i]
+    for i in range(start, stop):
+        theta[i] -= lr * total[i]
+
+
+@strict
+def _rows_member(layout, theta, x, target, row_scale, orders, epochs, batch_size, block, lr, work, gradients):
+    """All steps of some epochs of one member on one thread; returns the first step with a non-finite loss, or -1."""
+    n = x.shape[0]
+    step = 0
+    for epoch in range(epochs):
+        order = orders[epoch % orders.shape[0]]
+        for first in range(0, n, batch_size):
+            batch = min(batch_size, n - first)
+            lanes = min(LANES, _pieces(batch, block))
+            total = 0.0
+            for lane in range(lanes):
+                total += _rows_item(
+                    lane,
+                    layout,
+                    theta,
+                    x,
+                    target,
+                    row_scale,
+                    order,
+                    first,
+                    batch,
+                    block,
+                    work,
+                    gradients[lane],
+                )
+            if not np.isfinite(total):
+                return step
+            _rows_update(theta, gradients, lanes, lr, 0, theta.size)
+            step += 1
+    return -1
+
+
+@strict(parallel=True)
+def _rows_members(
+    layout, thetas, x, targets, row_scale, orders, epochs, batch_size, block, lr, works, gradients, failed
+):
+    """One member a thread at a time: ``works`` and ``gradients`` hold one set of buffers for each of S slots."""
+    slots, members = works.shape[0], thetas.shape[0]
+    for slot in prange(slots):
+        for e in range(slot * members // slots, (slot + 1) * members // slots):
+            if failed[e] < 0:
+                failed[e] = _rows_member(
+                    layout,
+                    thetas[e],
+                    x,
+                    targets[e],
+                    row_scale,
+                    orders[:, e],
+                    epochs,
+                    batch_size,
+                    block,
+                    lr,
+                    works[slot],
+                    gradients[slot],
+                )
+
+
+@strict(parallel=True)
+def _rows_lanes(layout, theta, x, target, row_scale, orders, epochs, batch_size, block, lr, works, gradients):
+    """One member, its lanes across threads: the same arithmetic as :func:`_rows_member`."""
+    n = x.shape[0]
+    sums = np.zeros(LANES)
+    pieces = (theta.size + 16383) // 16384
+    step = 0
+    for epoch in range(epochs):
+        order = orders[epoch % orders.shape[0]]
+        for first in range(0, n, batch_size):
+            batch = min(batch_size, n - first)
+            lanes = min(LANES, _pieces(batch, block))
+            for lane in prange(lanes):
+                sums[lane] = _rows_item(
+                    lane,
+                    layout,
+                    theta,
+                    x,
+                    target,
+                    row_scale,
+                    order,
+                    first,
+                    batch,
+                    block,
+                    works[lane],
+                    gradients[lane],
+                )
+            total = 0.0
+            for lane in range(lanes):
+                total += sums[lane]
+            if not np.isfinite(total):
+                return step
+            for piece in prange(pieces):
+                _rows_update(
+                    theta,
+                    gradients,
+                    lanes,
+                    lr,
+                    piece * theta.size // pieces,
+                    (piece + 1) * theta.size // pieces,
+                )
+            step += 1
+    return -1
+
+
+def rows_epochs(
+    layout: Layout,
+    thetas: Any,
+    x: Any,
+    targets: Any,
+    row_scale: Any,
+    orders: Any,
+    epochs: int,
+    batch_size: int,
+    block: int,
+    lr: Any,
+    failed: Any,
+    thread_count: int,
+) -> None:
+    """Run ``epochs`` epochs of the rows plan on every member with ``failed[e] < 0``.
+
+    Parameters
+    ----------
+    thetas : (E, P) array, changed in place
+    x : (n, d); targets : (E, n, m); row_scale : (n,)
+    orders : (C, E, n) int32, the row order of each epoch (epoch t uses ``orders[t % C]``)
+    failed : (E,) int64, changed in place: step (counted from this call) of a member's first non-finite loss
+    """
+    members, size = thetas.shape
+    work_size = int(_workspace_size(layout, min(block, batch_size, x.shape[0])))
+    together = members - members % thread_count if thread_count > 1 else members
+    if together:
+        slots = min(thread_count, together)
+        works = np.empty((slots, work_size), thetas.dtype)
+        gradients = np.empty((slots, LANES, size), thetas.dtype)
+        _rows_members(
+            layout,
+            thetas[:together],
+            x,
+            targets[:together],
+            row_scale,
+            orders[:, :together],
+            epochs,
+            batch_size,
+            block,
+            lr,
+            works,
+            gradients,
+            failed[:together],
+        )
+    if together < members:
+        works = np.empty((LANES, work_size), thetas.dtype)
+        gradients = np.empty((LANES, size), thetas.dtype)
+        for e in range(together, members):
+            if failed[e] < 0:
+                failed[e] = _rows_lanes(
+                    layout,
+                    thetas[e],
+                    x,
+                    targets[e],
+                    row_scale,
+                    orders[:, e],
+                    epochs,
+                    batch_size,
+                    block,
+                    lr,
+                    works,
+                    gradients,
+                )
+
+
+# --- plan "layers" ---------------------------------------------------------------------------------------------
+
+
+@strict
+def _forward_item(item, layout, layer, theta, rows, h, scratch, phi, dphi):
+    """A block of hidden layer ``layer + 1``: φ and φ' of z = affine(h)."""
+    width = layout.fan[layer + 1]
+    columns = _pieces(width, COLUMN_BLOCK)
+    top, bottom = _span(item // columns, _pieces(rows, ROW_BLOCK), rows)
+    left, right = _span(item % columns, columns, width)
+    span = right - left
+    fan_in = layout.fan[layer]
+    _affine_block(layout, layer, theta, bottom - top, h, top * fan_in, fan_in, left, span, scratch, 0)
+    for i in range(top, bottom):
+        at = i * width + left
+        z = (i - top) * span
+        call_tile(
+            layout.tiles[layer],
+            span,
+            scratch[z : z + span],
+            layout.tile_params[layer],
+            phi[at : at + span],
+            dphi[at : at + span],
+        )
+
+
+@strict
+def _delta_item(item, layout, layer, theta, rows, delta, scratch, dphi):
+    """A block of ∂loss/∂z of hidden layer ``layer`` from that of the affine map above it, written over φ'."""
+    width, above = layout.fan[layer], layout.fan[layer + 1]
+    columns = _pieces(width, COLUMN_BLOCK)
+    top, bottom = _span(item // columns, _pieces(rows, ROW_BLOCK), rows)
+    left, right = _span(item % columns, columns, width)
+    span = right - left
+    gemm(
+        False,
+        True,
+        bottom - top,
+        span,
+        above,
+        layout.w_scale[layer],
+        (delta, top * above),
+        above,
+        (theta, layout.w_offset[layer] + left * above),
+        above,
+        theta.dtype.type(0),
+        (scratch, 0),
+        span,
+    )
+    for i in range(bottom - top):
+        at = (top + i) * width + left
+        back, slope = scratch[i * span : (i + 1) * span], dphi[at : at + span]
+        for j in range(span):
+            slope[j] *= back[j]
+
+
+@strict
+def _update_item(item, layout, layer, theta, rows, h, delta, lr):
+    """W block −= lr · w_scale · hᵀ delta, and the same for b (with the blocks of the first rows of W)."""
+    fan_in, fan_out = layout.fan[layer], layout.fan[layer + 1]
+    columns = _pieces(fan_out, 2 * COLUMN_BLOCK)
+    top, bottom = _span(item // columns, _pieces(fan_in, ROW_BLOCK), fan_in)
+    left, right = _span(item % columns, columns, fan_out)
+    gemm(
+        True,
+        False,
+        bottom - top,
+        right - left,
+        rows,
+        -lr * layout.w_scale[layer],
+        (h, top),
+        fan_in,
+        (delta, left),
+        fan_out,
+        theta.dtype.type(1),
+        (theta, layout.w_offset[layer] + top * fan_out + left),
+        fan_out,
+    )
+    bias = layout.b_offset[layer]
+    if bias >= 0 and top == 0:
+        scale = lr * layout.b_scale[layer]
+        for j in range(left, right):
+            total = theta.dtype.type(0)
+            for i in range(rows):
+                total += delta[i * fan_out + j]
+            theta[bias + j] -= scale * total
+
+
+@strict
+def _output_item(item, layout, theta, rows, h, target, row_scale, order, first, batch, out):
+    """A block of outputs turned into ∂loss/∂output; returns its sum of squared residuals."""
+    layer = layout.fan.size - 2
+    fan_in, m = layout.fan[layer], layout.fan[layer + 1]
+    top, bottom = _span(item, _pieces(rows, ROW_BLOCK), rows)
+    _affine_block(layout, layer, theta, bottom - top, h, top * fan_in, fan_in, 0, m, out, top * m)
+    slope = theta.dtype.type(2.0 / batch)
+    return _residual_rows(
+        bottom - top, m, order, first + top, target, row_scale, slope, out[top * m : bottom * m]
+    )
+
+
+@strict(parallel=True)
+def _layers_member(layout, theta, x, target, row_scale, orders, epochs, batch_size, lr, scratch, xb, hs, out):
+    """All steps of some epochs of one member, each phase's blocks across threads."""
+    n, hidden = x.shape[0], layout.fan.size - 2
+    starts = np.zeros(hidden + 1, np.int64)  # where φ_l lies in hs[0] and φ'_l in hs[1]
+    for layer in range(hidden):
+        starts[layer + 1] = starts[layer] + batch_size * layout.fan[layer + 1]
+    sums = np.zeros(_pieces(batch_size, ROW_BLOCK))
+    step = 0
+    for epoch in range(epochs):
+        order = orders[epoch % orders.shape[0]]
+        for first in range(0, n, batch_size):
+            rows = min(batch_size, n - first)
+            row_pieces = _pieces(rows, ROW_BLOCK)
+            _gather(x, order, first, rows, xb)
+            h = xb
+            for layer in range(hidden):
+                phi = hs[0, starts[layer] : starts[layer + 1]]
+                dphi = hs[1, starts[layer] : starts[layer + 1]]
+                for item in prange(row_pieces * _pieces(layout.fan[layer + 1], COLUMN_BLOCK)):
+                    _forward_item(
+                        item, layout, layer, theta, rows, h, scratch[numba.get_thread_id()], phi, dphi
+                    )
+                h = phi
+            for item in prange(row_pieces):
+                sums[item] = _output_item(
+                    item, layout, theta, rows, h, target, row_scale, order, first, rows, out
+                )
+            total = 0.0
+            for item in range(row_pieces):
+                total += sums[item]
+            if not np.isfinite(total):
+                return step
+            delta = out
+            slope = out
+            for back in range(hidden + 1):
+                layer = hidden - back
+                below = xb
+                if layer > 0:
+                    below = hs[0, starts[layer - 1] : starts[layer]]
+                    slope = hs[1, starts[layer - 1] : starts[layer]]
+                    for item in prange(row_pieces * _pieces(layout.fan[layer], COLUMN_BLOCK)):
+                        _delta_item(
+                            item, layout, layer, theta, rows, delta, scratch[numba.get_thread_id()], slope
+                        )
+                items = _pieces(layout.fan[layer], ROW_BLOCK) * _pieces(
+                    layout.fan[layer + 1], 2 * COLUMN_BLOCK
+                )
+                for item in prange(items):
+                    _update_item(item, layout, layer, theta, rows, below, delta, lr)
+                if layer > 0:
+                    delta = slope
+            step += 1
+    return -1
+
+
+def layers_epochs(
+    layout: Layout,
+    thetas: Any,
+    x: Any,
+    targets: Any,
+    row_scale: Any,
+    orders: Any,
+    epochs: int,
+    batch_size: int,
+    lr: Any,
+    failed: Any,
+    thread_count: int,
+) -> None:
+    """Run ``epochs`` epochs of the layers plan, member after member; arguments as in :func:`rows_epochs`."""
+    dtype = thetas.dtype
+    batch = min(batch_size, x.shape[0])
+    fan = layout.fan
+    scratch = np.empty((thread_count, ROW_BLOCK * COLUMN_BLOCK), dtype)
+    xb, out = np.empty(batch * int(fan[0]), dtype), np.empty(batch * int(fan[-1]), dtype)
+    hs = np.empty((2, batch * int(fan[1:-1].sum())), dtype)
+    for e in range(thetas.shape[0]):
+        if failed[e] < 0:
+            failed[e] = _layers_member(
+                layout,
+                thetas[e],
+                x,
+                targets[e],
+                row_scale,
+                orders[:, e],
+                epochs,
+                batch,
+                lr,
+                scratch,
+                xb,
+                hs,
+                out,
+            )
+
+
+# --- forward ---------------------------------------------------------------------------------------------------
+
+
+@strict(parallel=True)
+def _forward_members(layout, thetas, x, row_scale, block, order, works, outputs):
+    members, n, m = outputs.shape
+    blocks = (n + block - 1) // block
+    slots = works.shape[0]
+    for slot in prange(slots):
+        for item in range(slot * members * blocks // slots, (slot + 1) * members * blocks // slots):
+            e, start = item // blocks, (item % blocks) * block
+            rows = min(block, n - start)
+            _gather(x, order, start, rows, works[slot])
+            out = _block_forward(layout, thetas[e], rows, works[slot])
+            for i in range(rows):
+                for j in range(m):
+                    outputs[e, start + i, j] = row_scale[start + i] * works[slot, out + i * m + j]
+
+
+def forward_members(
+    layout: Layout, thetas: Any, x: Any, row_scale: Any, block: int, thread_count: int
+) -> Any:
+    """Outputs (E, n, m) of every member on x (n, d), in fixed blocks of rows."""
+    n = x.shape[0]
+    outputs = np.empty((thetas.shape[0], n, int(layout.fan[-1])), thetas.dtype)
+    works = np.empty((thread_count, int(_workspace_size(layout, min(block, n)))), thetas.dtype)
+    _forward_members(layout, thetas, x, row_scale, block, np.arange(n, dtype=np.int32), works, outputs)
+    return outputs

@@ -1,0 +1,237 @@
+"""Figures from stored records: reads arrays, draws them, computes nothing but axis limits and means.
+
+One style for all: colours of Okabe & Ito (told apart with any colour vision), a legend in every first panel, sizes legible
+at a paper's column width. Every function returns a :class:`matplotlib.figure.Figure`; :func:`save` writes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ntkengine.errors import InputError, StoreError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ntkengine.store import Run
+
+__all__ = ["COLOURS", "FIGURES", "check_path", "draw", "save", "shallowify"]
+
+COLOURS = {"blue": "#0072B2", "orange": "#D55E00", "green": "#009E73", "pink": "#CC79A7", "grey": "#5F5F5F"}
+
+_STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "svg.hashsalt": "ntkengine",
+    "savefig.dpi": 160,
+}
+
+#: Colour and line style of the three ensembles of shallowify, in stored order: shallow, deep, mimic.
+_ENSEMBLES = ((COLOURS["grey"], ":"), (COLOURS["blue"], "-"), (COLOURS["orange"], "--"))
+
+
+def draw(run: Run) -> Figure:
+    """The figure of a run, by its kind.
+
+    Raises
+    ------
+    InputError
+        If there is no figure for that kind.
+    """
+    if run.kind not in FIGURES:
+        raise InputError(
+            f"no figure is drawn for runs of kind {run.kind!r}; known: {', '.join(sorted(FIGURES))}"
+        )
+    return FIGURES[run.kind](run)
+
+
+def check_path(path: str | os.PathLike[str]) -> str:
+    """The format that a figure's path asks for: ``"png"``, ``"svg"`` or ``"pdf"``; InputError for any other ending."""
+    kind = Path(path).suffix.lower().lstrip(".")
+    if kind not in ("png", "svg", "pdf"):
+        raise InputError(f"a figure's path must end in .png, .svg or .pdf, not {str(path)!r}")
+    return kind
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG, SVG or PDF, by the path's ending; whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the ending is not one of these.
+    StoreError
+        If the file cannot be written.
+    """
+    import matplotlib as mpl
+
+    kind = check_path(path)
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context(_STYLE):
+            figure.savefig(temporary, format=kind, metadata=metadata)
+        os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"cannot write the figure {target}: {error.strerror or error}; choose another path"
+        ) from error
+    return target
+
+
+def shallowify(run: Run) -> Figure:
+    """Activation, kernels and training curves of a ``shallowify`` run, in six panels."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(10.2, 5.8), layout="constrained")
+        axes = figure.subplots(2, 3)
+        _activation_panel(axes[0, 0], run)
+        _kernel_panel(axes[0, 1], run)
+        _kernel_error_panel(axes[0, 2], run)
+        config, results = run.config, run.results
+        titles = [
+            ("train_loss", "training loss"),
+            ("test_loss", "test loss"),
+            ("test_accuracy", "test accuracy"),
+        ]
+        for ax, (name, title) in zip(axes[1], titles):
+            _curves_panel(ax, run, name, title)
+        if "test_accuracy" not in run.variables:
+            axes[1, 2].set_axis_off()
+            axes[1, 2].text(0.5, 0.5, "regression task:\nno accuracy", ha="center", va="center")
+        axes[1, 0].legend()
+        task = results["task"]
+        lift = "; mimic radially lifted" if results["radial_lift"] else ""
+        state = "" if run.status == "complete" else f"  [{run.status}]"
+        figure.suptitle(
+            f"Shallowification of a {config['depth']}-hidden-layer {config['activation']} network on {task['name']}: width "
+            f"{config['width']}, {config['members']} networks each, lr {config['lr']:g}{lift}{state}",
+            fontsize=10.5,
+        )
+    return figure
+
+
+def _activation_panel(ax: Axes, run: Run) -> None:
+    z = run.variables["z"].values
+    base = run.config["activation"]
+    ax.plot(z, run.variables["base_activation"].values, color=COLOURS["grey"], ls=":", label=base)
+    ax.plot(
+        z,
+        run.variables["designed_activation"].values,
+        color=COLOURS["orange"],
+        label=f"designed ({run.config['family']})",
+    )
+    ax.set(xlabel="preactivation z", ylabel="φ(z)", title="designed activation")
+    ax.legend()
+
+
+def _kernel_panel(ax: Axes, run: Run) -> None:
+    v = run.variables
+    c = np.cos(v["angle"].values)
+    deep = (
+        run.results["networks"].get("deep", {}).get("label")
+        or f"{run.config['depth']}HL {run.config['activation']}"
+    )
+    ax.plot(
+        c, v["shallow_kernel"].values, color=COLOURS["grey"], ls=":", label=f"1HL {run.config['activation']}"
+    )
+    ax.plot(c, v["target_kernel"].values, color=COLOURS["blue"], label=f"{deep} (target)")
+    ax.plot(
+        c, v["designed_kernel"].values, color=COLOURS["orange"], ls="--", label="designed, infinite width"
+    )
+    curves = v["empirical_kernel"].values
+    ax.errorbar(
+        np.cos(v["check_angle"].values),
+        curves.mean(axis=0),
+        yerr=curves.std(axis=0, ddof=1),
+        fmt="o",
+        ms=2.5,
+        lw=0.9,
+        color=COLOURS["green"],
+        label=f"designed, width {run.config['width']} (±1 std)",
+    )
+    ax.set(xlabel="cosine c", ylabel="K(c)", title="neural tangent kernels")
+    ax.legend()
+
+
+def _kernel_error_panel(ax: Axes, run: Run) -> None:
+    v = run.variables
+    scale = float(np.abs(v["target_kernel"].values).max())
+    ax.axhline(0.0, color=COLOURS["blue"], lw=1.0)
+    theta = np.degrees(v["angle"].values)
+    ax.plot(
+        theta,
+        (v["designed_kernel"].values - v["target_kernel"].values) / scale * 100,
+        color=COLOURS["orange"],
+        ls="--",
+        label="designed − target",
+    )
+    curves = v["empirical_kernel"].values
+    at = v["check_angle"].values
+    target = np.interp(at, v["angle"].values, v["target_kernel"].values)
+    ax.errorbar(
+        np.degrees(at),
+        (curves.mean(axis=0) - target) / scale * 100,
+        yerr=curves.std(axis=0, ddof=1) / scale * 100,
+        fmt="o",
+        ms=2.5,
+        lw=0.9,
+        color=COLOURS["green"],
+        label=f"width {run.config['width']} − target",
+    )
+    ax.set(
+        xlabel="angle (degrees)",
+        ylabel="error, % of K(1)",
+        title="kernel error",
+        xticks=[0, 45, 90, 135, 180],
+    )
+    ax.legend()
+
+
+def _curves_panel(ax: Axes, run: Run, name: str, title: str) -> None:
+    if name not in run.variables:
+        return
+    epochs = run.variables["epoch"].values
+    values = run.variables[name].values
+    for i, (colour, style) in enumerate(_ENSEMBLES):
+        label = str(run.variables["network"].values[i])
+        known = np.isfinite(values[i]).all(axis=0)
+        if not known.any():
+            continue
+        mean, x = values[i][:, known].mean(axis=0), epochs[known]
+        ax.plot(x, mean, color=colour, ls=style, label=label)
+        if values.shape[1] > 1:
+            std = values[i][:, known].std(axis=0, ddof=1)
+            ax.fill_between(x, mean - std, mean + std, color=colour, alpha=0.18, lw=0)
+    ax.set_xscale("symlog", linthresh=1)
+    ax.set_xlim(0, max(int(epochs[-1]), 1))
+    if name.endswith("loss"):
+        ax.set_yscale("log")
+    ax.set(xlabel="epoch", title=f"{title} (mean ± 1 std)")
+
+
+#: Figure functions by kind of run.
+FIGURES: dict[str, Callable[[Run], Figure]] = {"shallowify": shallowify}
