@@ -234,7 +234,7 @@ def compile_tile(scalar: Callable[..., Any], n_params: int, dtype: Any, identity
             phi_run[i], dphi_run[i] = pair(z_run[i], p)
 
     args, _ = numba.core.sigutils.normalize_signature(_tile_signature(dtype))
-    compiled = CFunc(
+    compiled: Any = CFunc(
         tile,
         (args, types.void),
         locals={},
@@ -249,11 +249,11 @@ def compile_tile(scalar: Callable[..., Any], n_params: int, dtype: Any, identity
 
 
 @intrinsic
-def call_tile(typingctx, address, n, z, params, phi, dphi):  # type: ignore[no-untyped-def]
+def call_tile(typingctx, address, n, z, params, phi, dphi):
     """Call the tile at ``address`` on the first ``n`` values of the C-contiguous arrays z, phi, dphi (nopython only)."""
     sig = types.void(types.intp, types.intp, z, params, phi, dphi)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         arrays = [
             context.make_array(ty)(context, builder, value).data
             for ty, value in zip(signature.args[2:], args[2:])
@@ -273,7 +273,7 @@ _BLAS_KIND = {"float32": ord("s"), "float64": ord("d")}
 
 
 @intrinsic
-def _xxgemm(typingctx, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+def _xxgemm(typingctx, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """Column-major ``C = alpha op(A) op(B) + beta C`` on raw positions ``(array, first element)`` (nopython only)."""
     real = c[0].dtype
     kind = _BLAS_KIND[str(real)]
@@ -293,19 +293,19 @@ def _xxgemm(typingctx, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c
         types.intp,
     )
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         from numba.np.linalg import ensure_blas
 
         ensure_blas()
         char, size = ir.IntType(8), context.get_value_type(types.intp)
         pointer = ir.IntType(8).as_pointer()
 
-        def position(ty, value):  # type: ignore[no-untyped-def]
+        def position(ty, value):
             array = context.make_array(ty[0])(context, builder, builder.extract_value(value, 0))
             first = builder.gep(array.data, [builder.extract_value(value, 1)])
             return builder.bitcast(first, pointer)
 
-        def scalar(value):  # type: ignore[no-untyped-def]
+        def scalar(value):
             return builder.bitcast(cgutils.alloca_once_value(builder, value), pointer)
 
         ta, tb, mm, nn, kk, al, aa, la, bb, lb, be, cc, lc = args
@@ -354,7 +354,7 @@ def _xxgemm(typingctx, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c
 
 
 @strict(inline="always")
-def gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+def gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """Row-major ``C (m, n) = alpha op(A) op(B) + beta C`` through BLAS, on parts of larger arrays (nopython only).
 
     ``a``, ``b``, ``c`` are pairs (C-contiguous array, flat index of the first element); ``lda`` etc. are the row

@@ -188,8 +188,8 @@ def project(
 ) -> tuple[Array, float]:
     """Hermite coefficients E[f(z) h_k(z)] of a function smooth between ``breaks``, and their error.
 
-    Panels of :func:`ntkengine.quadrature.panel_rule` are narrow enough for the oscillation of h_degree, and doubled until no
-    coefficient moves by more than ``rtol`` of the root mean square of f.
+    Panels are narrow enough for the oscillation of h_degree, and doubled until no coefficient moves by
+    more than ``rtol`` of the root mean square of f.
 
     Parameters
     ----------
@@ -269,7 +269,9 @@ def expand(activation: Activation, degree: int, variance: float = 1.0) -> Array:
         return closed
     root = math.sqrt(q)
     breaks = tuple(kink.location / root for kink in activation.kinks)
-    coefficients, error = project(lambda z: activation(root * z), breaks, degree)
+    coefficients, error = project(
+        lambda z: np.asarray(activation(root * z), dtype=np.float64), breaks, degree
+    )
     if not error <= 1e-13:
         warnings.warn(
             f"Hermite coefficients of {activation} at variance {q:g} are good to {error:.1e} of √E[φ²] only; "

@@ -6,6 +6,7 @@ at a paper's column width. Every function returns a :class:`matplotlib.figure.Fi
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ __all__ = ["COLOURS", "FIGURES", "check_path", "draw", "save", "shallowify"]
 
 COLOURS = {"blue": "#0072B2", "orange": "#D55E00", "green": "#009E73", "pink": "#CC79A7", "grey": "#5F5F5F"}
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9,
@@ -93,7 +94,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
             figure.savefig(temporary, format=kind, metadata=metadata)
         os.replace(temporary, target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise StoreError(
             f"cannot write the figure {target}: {error.strerror or error}; choose another path"
         ) from error

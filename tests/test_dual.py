@@ -37,7 +37,7 @@ def evaluate(phi, q, rho):
 
 
 @pytest.mark.parametrize(("h", "k"), THRESHOLDS)
-@pytest.mark.parametrize("theta", [1e-3, 0.4, 1.5, 2.9, math.pi])
+@pytest.mark.parametrize("theta", [1e-3, 1.5, 2.9, math.pi])
 def test_pair_integrals_against_mpmath(h, k, theta):
     with mp.workdps(45):
         H, K, T = mp.mpf(h), mp.mpf(k), mp.mpf(theta)
@@ -79,14 +79,12 @@ def test_pair_duals_are_expectations(h, k, rho):
     step_relu = quad(lambda u: tail_mean(u) * normal(u), h, h + 12, **options)[0]
     orthant = multivariate_normal([0, 0], [[1, rho], [rho, 1]]).cdf([-h, -k])
 
-    both = np.array([h, k]) if h != k else np.array([h])
     theta, delta = _dual.angle(1 - rho, 1 + rho), 1 - rho
     plain, moment, first, _ = _dual.pair_integrals(h, k, theta, True, *RULE)
     tail = _dual.normal_tail(max(h, k))
     assert abs(tail - plain / (2 * math.pi) - orthant) < 2e-8  # SciPy's own accuracy
     assert abs(_dual.relu_pair_at_one(h, k) - tail * delta + moment / (2 * math.pi) - relu_relu) < 1e-11
     assert abs(_dual.step_relu_at_one(h, k) - _dual.normal_density(h) * first - step_relu) < 1e-11
-    assert both.size  # thresholds were used
 
 
 BUILTINS = [
@@ -104,7 +102,7 @@ BUILTINS = [
 
 
 @pytest.mark.parametrize(("name", "parameters", "exact"), BUILTINS, ids=[b[0] for b in BUILTINS])
-@pytest.mark.parametrize("q", [0.03, 1.0, 2.01, 30.0])
+@pytest.mark.parametrize("q", [0.03, 2.01])
 def test_builtin_duals(name, parameters, exact, q):
     phi = activation(name, **parameters)
     rho = np.array([-1.0, -0.999, -0.5, 0.0, 0.3, 0.9, 0.9999, 1.0])
@@ -197,7 +195,7 @@ SMOOTH = [
 
 
 @pytest.mark.parametrize(("name", "phi"), SMOOTH, ids=[s[0] for s in SMOOTH])
-@pytest.mark.parametrize("q", [0.2, 1.0, 4.0])
+@pytest.mark.parametrize("q", [0.2, 4.0])
 def test_smooth_duals(name, phi, q):
     d = dual(activation(name), q)
     for rho in (-1.0, -0.4, 0.7, 1.0):
@@ -209,7 +207,7 @@ def test_smooth_duals(name, phi, q):
 
 
 def test_high_frequencies_are_not_missed():
-    """At degree 64 every coefficient of cos(30z) is below 1e-100: only the check of the sum shows that more are needed."""
+    """At degree 64 every coefficient of cos(30z) is below 1e-100: only the sum shows that more are needed."""
     phi = activation("cos", b=30.0, c=0.3)
     value, _ = evaluate(phi, 1.0, [1.0, 0.999])
     exact = [oracle.cos_dual(mp.mpf(30), mp.mpf(0.3))(mp.mpf(1), mp.mpf(x))[0] for x in (0.0, 1 - 0.999)]

@@ -98,6 +98,18 @@ def test_relu2_cos_reaches_its_bar(target):
     assert found.max_error <= 0.026
 
 
+def test_neuron_variance_is_the_scatter_of_sampled_networks(target, design):
+    """Against many sampled neurons; and the published activation's known scatter, 0.22 at width 4096."""
+    phi, generator = design.activation, np.random.default_rng(1)
+    z, r = generator.standard_normal((2, 1_000_000))
+    share = phi(z) ** 2 + (r * phi.derivative(z)) ** 2
+    assert design.neuron_variance == pytest.approx(share.var() / share.mean() ** 2, rel=0.03)
+    assert design.neuron_variance <= 10.5
+    published = FCN("relu_cos")
+    found = Objective(published, "ntk", ANGLES).neuron_variance(np.array(published.activation.values))
+    assert np.sqrt(found / 4096) * published.kernel("ntk")(1.0) == pytest.approx(0.22, abs=0.03)
+
+
 def test_same_seed_same_design(target):
     one, two = (fit_activation(target, "relu_cos", starts=2, seed=5) for _ in range(2))
     assert one.activation == two.activation
@@ -144,6 +156,21 @@ def test_progress_and_seed_are_used(target):
     assert seen[0][2] >= seen[1][2] >= seen[2][2]
 
 
+def test_a_family_with_a_value_jump_and_no_scatter():
+    """a·sign(z): φ² is constant, so no neuron scatters, and the arcsine law fixes a."""
+
+    def pair(z, p):
+        T = type(z)
+        return (p[0] if z > T(0.0) else -p[0]), T(0.0) * z
+
+    family = ActivationFamily(
+        "scaled_sign", pair, "a*sign(z)", (Parameter("a", 1.0),), kinks=lambda p: [Kink(0.0, jump=2 * p[0])]
+    )
+    found = fit_activation(FCN(activation("sign")).kernel("nngp"), family, kind="nngp", starts=1)
+    assert found.activation.parameters["a"] == pytest.approx(1.0, abs=1e-7)
+    assert found.neuron_variance == pytest.approx(0.0, abs=1e-12)
+
+
 def test_linear_parameters():
     assert linear_parameters(activation("relu_cos").family).tolist() == [
         True,
@@ -175,6 +202,8 @@ def test_errors(target):
         fit_activation(target, "relu")
     with pytest.raises(InputError, match="flat is not finite"):
         fit_activation(Flat(np.nan), "relu_cos")
+    with pytest.raises(InputError, match="max_neuron_variance is 0"):
+        fit_activation(target, "relu_cos", max_neuron_variance=0)
     with pytest.raises(InputError, match="starts is 0"):
         fit_activation(target, "relu_cos", starts=0)
     with pytest.raises(InputError, match=r"angles is 6; 'relu_cos' has 7"):

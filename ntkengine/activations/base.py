@@ -79,6 +79,9 @@ class ActivationFamily:
     coefficients: Callable[[NDArray[np.float64], float, int], NDArray[np.float64]] | None = None
     citation: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", tuple(self.parameters))
+
     @cached_property
     def identity(self) -> str:
         """Names the compiled tile in the machine-code cache: the same text always means the same function."""
@@ -120,7 +123,7 @@ def _tile(family: ActivationFamily, dtype: np.dtype[Any]) -> Any:
 
 
 @_jit.strict
-def _evaluate(address, z, params, phi, dphi):  # type: ignore[no-untyped-def]
+def _evaluate(address: Any, z: Any, params: Any, phi: Any, dphi: Any) -> None:
     _jit.call_tile(address, z.size, z, params, phi, dphi)
 
 
@@ -235,13 +238,13 @@ def _builtins() -> dict[str, str]:
 registry: Registry[ActivationFamily] = Registry("activation", "ntkengine.activations", _builtins, _check)
 
 
-def activation(name: str, **parameters: float) -> Activation:
+def activation(name: str | Activation, **parameters: float) -> Activation:
     """An activation by its registered name.
 
     Parameters
     ----------
     name : str
-        A registered family, such as ``"relu"``, ``"sin"`` or ``"relu_cos"``.
+        A registered family, such as ``"relu"``, ``"sin"`` or ``"relu_cos"``; an Activation is returned as it is.
     **parameters : float
         Values of the family's parameters; the others keep their defaults.
 
@@ -259,6 +262,8 @@ def activation(name: str, **parameters: float) -> Activation:
     sin(a=0.5, b=6, c=0)
     """
     if isinstance(name, Activation):
+        if parameters:
+            raise InputError(f"{name} has its parameters already; name the family, {name.name!r}, to set {parameters}")
         return name
     if not isinstance(name, str):
         raise InputError(f"an activation is named by a text, not by {name!r}")

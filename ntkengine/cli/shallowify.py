@@ -58,7 +58,7 @@ _POSITIVE = click.IntRange(min=1)
 )
 @click.option("--width", type=_POSITIVE, default=512, help="Hidden units a layer, in all three networks.")
 @click.option("--members", type=_POSITIVE, default=3, help="Networks an ensemble, each with its own seed.")
-@click.option("--epochs", type=click.IntRange(min=0), default=512, help="Passes over the training rows.")
+@click.option("--epochs", type=click.IntRange(min=0), default=400, help="Passes over the training rows.")
 @click.option("--batch-size", type=_POSITIVE, default=None, help="Rows a step [default: all of them].")
 @click.option(
     "--lr",

@@ -25,15 +25,16 @@ _PANEL = 0.04
 #: Terms below this part of the whole are left out, and the smooth part's energy must be found to within it.
 _SMALL = 1e-12
 #: Domain and density of the rule for the smooth part.
-_REACH, _PER_UNIT = 12.0, 48
-_DEGREES = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
+_REACH, _PER_UNIT = 12.0, 56
+_DEGREES = (64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
 
 
 class Objective:
     """K(θ_i; p) for the NNGP or NTK of ``fcn`` with other parameter values p.
 
-    Slope jumps are treated as in :mod:`ntkengine.infinite.dual`; the smooth rest is projected on Hermite functions tabulated
-    at fixed nodes. Values for which the tables do not suffice (value jumps, very high frequencies) go to the general dual.
+    Slope jumps are treated as in :mod:`ntkengine.infinite.dual`; the smooth rest is projected on Hermite functions
+    tabulated at fixed nodes. Where the tables do not suffice (value jumps, very high frequencies) the general dual
+    steps in.
 
     Parameters
     ----------
@@ -100,6 +101,19 @@ class Objective:
         scale = self.fcn.readout_w_std**2
         return scale * (value if self.kind == "nngp" else value + self.first * derivative)
 
+    def neuron_variance(self, values: Array) -> float:
+        """Relative variance of one neuron's share of the network's kernel at c = 1.
+
+        A neuron adds X = φ² (NNGP), X = φ² + q r² φ'² (NTK; r its output weight, E r² = 1, E r⁴ = 3) to the kernel, so that
+        the empirical kernel of width N scatters by √(Var X / E[X]² / N).
+        """
+        phi, slope = self.fcn.activation.with_values(values).both(self.points)
+        weights = self._density_root**2 * self._sizes
+        value, moved = phi * phi, self.variance * slope * slope * (self.kind == "ntk")
+        mean = float(weights @ (value + moved))
+        second = float(weights @ (value * value + 2 * value * moved + 3 * moved * moved))
+        return second / mean**2 - 1 if mean > 0 else math.inf
+
     def _tabulated(self, phi: Activation, locations: Array, slopes: Array) -> tuple[Array, Array] | None:
         smooth = phi(self.points)
         for h, jump in zip(locations, slopes):
@@ -111,7 +125,7 @@ class Objective:
         while self._level < len(_DEGREES):
             degree = _DEGREES[self._level]
             rest = self._functions(degree) @ scaled
-            late = np.abs(rest[3 * degree // 4 :]).max()
+            late = np.abs(rest[15 * degree // 16 :]).max()
             if (
                 late * late <= _SMALL * _SMALL * energy
                 and abs(float(rest @ rest) - energy) <= _SMALL * energy
@@ -123,7 +137,7 @@ class Objective:
             return None
         significant = np.nonzero(np.abs(rest) > _SMALL * math.sqrt(energy))[0]
         used = int(significant[-1]) + 2 if significant.size else 1
-        if self._level and used < _DEGREES[self._level - 1] // 2:
+        if self._level and used < 15 * _DEGREES[self._level - 1] // 16:
             self._level -= 1
         return self._sum(rest[:used], locations, slopes)
 

@@ -1,11 +1,12 @@
 """Fit an activation of a given form so that a network with one hidden layer has a given kernel.
 
-Simon, Anand & DeWeese 2022 [RE] searched for the parameters of ``a·relu(z−b)+cz+d+e·cos(fz+g)`` with sampled networks. Here
-the kernel of each candidate is exact, so that plain nonlinear least squares does it, and goes further.
+Simon, Anand & DeWeese 2022 [RE] searched for the parameters of ``a·relu(z−b)+cz+d+e·cos(fz+g)`` with sampled networks.
+Here the kernel of each candidate is exact, so that plain nonlinear least squares does it, and goes further.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,15 +25,15 @@ __all__ = ["Design", "fit_activation"]
 
 Array = NDArray[np.float64]
 
-#: Least half-width of the range of random starts (bounds may be narrower; beyond twice the default is seldom useful: high
-#: frequencies, for example, add a spike at c = 1).
+#: Least half-width of the range of random starts, else twice the default, and never beyond the bounds: very high
+#: frequencies, for example, only add a spike at c = 1.
 _SPREAD = 3.0
 #: Random draws of which a start is the best.
-_CANDIDATES = 4
+_CANDIDATES = 24
 #: Trust-region steps from every start, and from the most promising ones after that.
-_FIRST_STEPS, _LAST_STEPS = 100, 400
+_FIRST_STEPS, _LAST_STEPS = 80, 400
 #: How many starts are followed to the end.
-_FINALISTS = 3
+_FINALISTS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,10 @@ class Design:
     target_values, values : (n,) arrays
         The target, and the network's exact kernel, there.
     starts : tuple of float
-        Squared error reached from each start.
+        Sum of squares reached from each start (the squared error, and what the limit on the neuron variance adds).
+    neuron_variance : float
+        v, the relative variance of one neuron's share of the kernel at c = 1: the empirical kernel of a network of width N
+        scatters by √(v/N) of its value.
     evaluations : int
         Kernels computed.
     seconds : float
@@ -69,6 +73,7 @@ class Design:
     target_values: Array
     values: Array
     starts: tuple[float, ...]
+    neuron_variance: float
     evaluations: int
     seconds: float
 
@@ -104,6 +109,7 @@ class Design:
             ("squared error", f"{self.squared_error:.4e} over {self.angles.size} angles"),
             ("largest error", f"{self.max_error:.4e} ({self.max_error / scale:.2%} of the largest value)"),
             ("rms error", f"{self.rms_error:.4e}"),
+            ("scatter", f"{np.sqrt(self.neuron_variance / 4096):.2%} of K(1) at width 4096 (v = {self.neuron_variance:.3g})"),
             ("starts", ", ".join(f"{error:.3g}" for error in self.starts)),
             ("effort", f"{self.evaluations} kernels in {self.seconds:.2f} s"),
         ]  # fmt: skip
@@ -123,6 +129,7 @@ def fit_activation(
     angles: int = 100,
     starts: int = 8,
     seed: int = 0,
+    max_neuron_variance: float = 10.0,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Design:
     """The member of a family of activations whose one-hidden-layer network comes nearest to a kernel.
@@ -147,6 +154,9 @@ def fit_activation(
         How many starts, at least 1.
     seed : int
         Of the random starts; the same seed gives the same design.
+    max_neuron_variance : float
+        Softly enforced limit on :attr:`Design.neuron_variance`; ``inf`` for none. Without one, least squares likes huge slopes
+        where z hardly ever is: the right kernel at infinite width, and none at any real one.
     progress : callable, optional
         Called as ``progress(finished_starts, starts, best_squared_error)``.
 
@@ -174,6 +184,10 @@ def fit_activation(
         family = registry.get(family)
     _check(kernel, family, angles, starts)
     check_kind(kind)
+    if not max_neuron_variance > 0:
+        raise InputError(
+            f"max_neuron_variance is {max_neuron_variance!r}; it must be above 0, or inf for no limit"
+        )
     theta = np.linspace(0.0, np.pi, angles)
     target = np.asarray(kernel.at_angle(theta), dtype=np.float64)
     if not np.isfinite(target).all():
@@ -185,10 +199,13 @@ def fit_activation(
     objective = Objective(fcn, kind, theta)
     lower = np.array([p.lower for p in family.parameters])
     upper = np.array([p.upper for p in family.parameters])
+    scale = float(np.abs(target).max())
 
     def residual(values: Array) -> Array:
-        difference = objective(values) - target
-        return np.where(np.isfinite(difference), difference, 1e100)
+        out = np.empty(angles + 1)
+        out[:-1] = objective(values) - target
+        out[-1] = scale * math.log(max(1.0, objective.neuron_variance(values) / max_neuron_variance))
+        return np.where(np.isfinite(out), out, 1e100)
 
     def improve(values: Array, steps: int) -> tuple[Array, float]:
         found = least_squares(
@@ -201,7 +218,7 @@ def fit_activation(
             gtol=1e-12,
             max_nfev=steps,
         )
-        return found.x, 2 * float(found.cost)
+        return found.x, float(found.fun @ found.fun)
 
     reached: list[tuple[Array, float]] = []
     for start in _starts(family, objective, target, starts, seed):
@@ -223,6 +240,7 @@ def fit_activation(
         target_values=target,
         values=np.asarray(fcn.kernel(kind).at_angle(theta)),
         starts=tuple(error for _, error in reached),
+        neuron_variance=objective.neuron_variance(best),
         evaluations=objective.evaluations,
         seconds=time.perf_counter() - began,
     )
@@ -254,7 +272,7 @@ def _check(kernel: DotProductKernel, family: ActivationFamily, angles: int, star
 def _starts(
     family: ActivationFamily, objective: Objective, target: Array, count: int, seed: int
 ) -> Iterator[Array]:
-    """Starting points: the defaults, then the best of a few random draws, by turns near the defaults and far from them."""
+    """The defaults, then each time the best of some random draws: near the defaults every third time, else of any size."""
     defaults = np.array([p.default for p in family.parameters])
     bounds = np.array([(p.lower, p.upper) for p in family.parameters])
     spread = np.maximum(2 * np.abs(defaults), _SPREAD)
@@ -267,12 +285,12 @@ def _starts(
             values = defaults * np.exp(0.5 * generator.standard_normal(defaults.size))
             values = values + 0.5 * generator.standard_normal(defaults.size)
         else:
-            values = generator.uniform(lower, upper)
+            values = generator.uniform(lower, upper) * 10.0 ** -generator.uniform(0.0, 1.0, defaults.size)
         return _scaled(np.clip(values, *bounds.T), amplitudes, objective, target)
 
     yield _inside(family, _scaled(defaults, amplitudes, objective, target))
     for i in range(1, count):
-        candidates = [draw(near=i % 2 == 1) for _ in range(_CANDIDATES)]
+        candidates = [draw(near=i % 3 == 1) for _ in range(_CANDIDATES)]
         errors = [float(((objective(values) - target) ** 2).sum()) for values in candidates]
         yield _inside(family, candidates[int(np.argmin(np.nan_to_num(errors, nan=np.inf)))])
 

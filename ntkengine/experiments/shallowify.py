@@ -21,8 +21,8 @@ from ntkengine.activations import Activation, activation
 from ntkengine.design.fit import Design, fit_activation
 from ntkengine.errors import DivergenceError, InputError
 from ntkengine.experiments.progress import Progress, Silent
-from ntkengine.finite.network import Networks
-from ntkengine.finite.sgd import History, TrainingInterrupted, compile_steps, log_spaced, train
+from ntkengine.finite.network import Networks, check_shape
+from ntkengine.finite.sgd import History, TrainingInterrupted, check_options, compile_steps, log_spaced, train
 from ntkengine.infinite.fcn import FCN
 from ntkengine.kernels import DotProductKernel
 from ntkengine.predict import max_learning_rate
@@ -59,7 +59,7 @@ class Plan:
     train_fraction: float = 0.5
     width: int = 512
     members: int = 3
-    epochs: int = 512
+    epochs: int = 400
     batch_size: int | None = None
     lr: float = 0.1
     seed: int = 0
@@ -172,20 +172,16 @@ def _prepare(plan: Plan, watch: Progress) -> _State:
     """Check the plan, compute the target, fit it and check the fit at finite width."""
     if plan.lift not in ("auto", "on", "off"):
         raise InputError(f"lift must be 'auto', 'on' or 'off', not {plan.lift!r}")
-    if plan.device not in ("auto", "cpu"):
-        raise InputError(
-            f"device must be 'auto' or 'cpu', not {plan.device!r}: this version trains on CPU threads only"
-        )
     if plan.check_members < 2:
         raise InputError(f"check_members must be ≥ 2, so that a spread exists, not {plan.check_members}")
     base = activation(plan.activation)
-    stds = {"w_std": plan.w_std, "b_std": plan.b_std}
-    deep, shallow = FCN(base, depth=plan.depth, **stds), FCN(base, depth=1, **stds)
+    deep = FCN(base, depth=plan.depth, w_std=plan.w_std, b_std=plan.b_std)
+    shallow = FCN(base, depth=1, w_std=plan.w_std, b_std=plan.b_std)
     task = load(plan)
-    if plan.batch_size is not None and plan.batch_size > task.X_train.shape[0]:
-        raise InputError(
-            f"batch_size {plan.batch_size} exceeds the {task.X_train.shape[0]} training rows of {task.name!r}"
-        )
+    rows = task.X_train.shape[0]
+    check_options(plan.lr, plan.epochs, plan.batch_size, rows, task.loss, task.metric, plan.device)
+    for fcn in (shallow, deep):
+        check_shape(fcn, plan.width, task.n_inputs, task.n_outputs, plan.members, np.float32)
     with watch.stage(f"fitting {plan.family} to the NTK of {label(plan, 'deep')}") as advance:
         design = fit_activation(
             deep.kernel("ntk"),
@@ -217,7 +213,11 @@ def _check_at_width(
         nets = design.fcn.init(width=plan.width, n_inputs=d, seed=plan.seed, members=[member])
         curves.append(nets.empirical_ntk(points[:1], points)[0, 0].astype(np.float64))
         advance(member + 1, plan.check_members)
-    return {"angle": angles, "curves": np.array(curves), "designed": design.kernel.at_angle(angles)}
+    return {
+        "angle": angles,
+        "curves": np.array(curves),
+        "designed": np.asarray(design.kernel.at_angle(angles)),
+    }
 
 
 def _init(state: _State, name: str, members: int) -> Networks:
@@ -280,7 +280,7 @@ def _tracking(histories: dict[str, History]) -> dict[str, dict[str, float]]:
         return {}
     deep = histories["deep"]
     assert deep.test_loss is not None
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for name in ("mimic", "shallow"):
         if name in histories:
             other = histories[name]
@@ -319,17 +319,18 @@ def _record(state: _State, status: str) -> Run:
     plan, task, design = state.plan, state.task, state.design
     angles = np.linspace(0.0, np.pi, _ANGLES)
     z = np.linspace(-4.0, 4.0, 401)
-    target: DotProductKernel = design.target
+
+    def curve(kernel: DotProductKernel) -> NDArray[np.float64]:
+        return np.asarray(kernel.at_angle(angles))
+
     epochs = log_spaced(plan.epochs)
     variables = {
         "angle": Variable(("angle",), angles, "rad", "angle between two points of the sphere"),
-        "target_kernel": Variable(("angle",), target.at_angle(angles), "", "NTK of the deep network"),
-        "designed_kernel": Variable(
-            ("angle",), design.kernel.at_angle(angles), "", "NTK of the designed network"
-        ),
+        "target_kernel": Variable(("angle",), curve(design.target), "", "NTK of the deep network"),
+        "designed_kernel": Variable(("angle",), curve(design.kernel), "", "NTK of the designed network"),
         "shallow_kernel": Variable(
             ("angle",),
-            state.networks["shallow"].kernel("ntk").at_angle(angles),
+            curve(state.networks["shallow"].kernel("ntk")),
             "",
             "NTK of one hidden layer of the base activation",
         ),
@@ -373,7 +374,7 @@ def _record(state: _State, status: str) -> Run:
             "squared_error": design.squared_error,
             "max_error": design.max_error,
             "rms_error": design.rms_error,
-            "target_at_1": float(target(1.0)),
+            "target_at_1": float(design.target(1.0)),
             "seconds": design.seconds,
         },
         "check": {

@@ -6,11 +6,10 @@ a member. A member's parameters are one flat run: W¹ (d, N_1) row-major, b¹ (N
 Two plans, chosen by the network's shape alone (:func:`ntkengine.finite.sgd.choose_plan`), so that the bits never depend
 on threads:
 
-rows     A block of B rows goes through the whole network, forward and back, without leaving the cache; nothing of size
-         n × N exists. Blocks are dealt to a fixed number of *lanes*, each with its own gradient; lanes are added up in
-         order. For networks whose gradient fits in cache, and for every shallow one.
-layers   Layer by layer over all rows, for networks whose GEMMs dominate: each phase is cut into fixed blocks of its
-         output; weights are updated by the GEMM itself, so no gradient is stored.
+rows     Here. A block of B rows goes through the whole network, forward and back, without leaving the cache; nothing of
+         size n × N exists. Blocks are dealt to a fixed number of *lanes*, each with its own gradient; lanes are added up
+         in order. For networks whose gradient fits in cache, and for every shallow one.
+layers   In :mod:`._layers_cpu`, for networks whose GEMMs dominate.
 
 Work of one phase is one function of an item number; a driver runs the items in a plain loop or in a parallel one. BLAS
 must be single-threaded around every call here (:func:`ntkengine._jit.threads`).
@@ -20,17 +19,24 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from ntkengine._jit import call_tile, gemm, prange, strict
 
-__all__ = ["COLUMN_BLOCK", "LANES", "ROW_BLOCK", "Layout", "forward_members", "layers_epochs", "rows_epochs"]
+__all__ = [
+    "LANES",
+    "Layout",
+    "affine_block",
+    "forward_members",
+    "gather",
+    "pieces",
+    "residual_rows",
+    "rows_epochs",
+    "span",
+]
 
 #: Lanes of the rows plan: how many gradients are accumulated side by side and then added in order.
 LANES = 8
-#: Block of the layers plan: rows × columns of a phase's output.
-ROW_BLOCK, COLUMN_BLOCK = 256, 512
 
 
 class Layout(NamedTuple):
@@ -46,13 +52,13 @@ class Layout(NamedTuple):
 
 
 @strict
-def _span(item, pieces, size):
+def span(item, pieces, size):
     """The item-th of ``pieces`` nearly equal parts of range(size)."""
     return item * size // pieces, (item + 1) * size // pieces
 
 
 @strict
-def _pieces(size, block):
+def pieces(size, block):
     return (size + block - 1) // block
 
 
@@ -60,7 +66,7 @@ def _pieces(size, block):
 
 
 @strict
-def _affine_block(layout, layer, theta, rows, x, x_first, x_stride, first_column, columns, z, z_first):
+def affine_block(layout, layer, theta, rows, x, x_first, x_stride, first_column, columns, z, z_first):
     """z (rows, columns), contiguous = w_scale · x W[:, columns] + b_scale · b[columns]."""
     fan_in, fan_out = layout.fan[layer], layout.fan[layer + 1]
     bias = layout.b_offset[layer]
@@ -89,7 +95,7 @@ def _affine_block(layout, layer, theta, rows, x, x_first, x_stride, first_column
 
 
 @strict
-def _residual_rows(rows, m, order, order_first, target, row_scale, slope, f):
+def residual_rows(rows, m, order, order_first, target, row_scale, slope, f):
     """Turns outputs f (rows, m) into ∂loss/∂(unscaled output), in place; returns the sum of squared residuals.
 
     The network's output is row_scale · f (the radial lift's r, else 1); slope is 2/(rows of the batch).
@@ -133,7 +139,7 @@ def _block_forward(layout, theta, rows, work):
     for layer in range(maps - 1):
         width = layout.fan[layer + 1]
         size = rows * width
-        _affine_block(layout, layer, theta, rows, work, x, x_stride, 0, width, work, z)
+        affine_block(layout, layer, theta, rows, work, x, x_stride, 0, width, work, z)
         call_tile(
             layout.tiles[layer],
             size,
@@ -144,7 +150,7 @@ def _block_forward(layout, theta, rows, work):
         )
         x, x_stride = phi, width
         phi += 2 * size
-    _affine_block(layout, maps - 1, theta, rows, work, x, x_stride, 0, m, work, out)
+    affine_block(layout, maps - 1, theta, rows, work, x, x_stride, 0, m, work, out)
     return out
 
 
@@ -214,7 +220,7 @@ def _block_backward(layout, theta, rows, work, gradient):
 
 
 @strict
-def _gather(x, order, order_first, rows, work):
+def gather(x, order, order_first, rows, work):
     d = x.shape[1]
     for i in range(rows):
         row = order[order_first + i]
@@ -229,7 +235,7 @@ def _gather(x, order, order_first, rows, work):
 def _rows_item(lane, layout, theta, x, target, row_scale, order, first, batch, block, work, gradient):
     """Gradient and squared residuals of one lane's share of the batch ``order[first:first+batch]``."""
     gradient[:] = 0
-    blocks = _pieces(batch, block)
+    blocks = pieces(batch, block)
     lanes = min(LANES, blocks)
     m = layout.fan[layout.fan.size - 1]
     slope = theta.dtype.type(2.0 / batch)
@@ -237,9 +243,9 @@ def _rows_item(lane, layout, theta, x, target, row_scale, order, first, batch, b
     for b in range(lane * blocks // lanes, (lane + 1) * blocks // lanes):
         start = first + b * block
         rows = min(block, first + batch - start)
-        _gather(x, order, start, rows, work)
+        gather(x, order, start, rows, work)
         out = _block_forward(layout, theta, rows, work)
-        total += _residual_rows(rows, m, order, start, target, row_scale, slope, work[out : out + rows * m])
+        total += residual_rows(rows, m, order, start, target, row_scale, slope, work[out : out + rows * m])
         _block_backward(layout, theta, rows, work, gradient)
     return total
 
@@ -265,7 +271,7 @@ def _rows_member(layout, theta, x, target, row_scale, orders, epochs, batch_size
         order = orders[epoch % orders.shape[0]]
         for first in range(0, n, batch_size):
             batch = min(batch_size, n - first)
-            lanes = min(LANES, _pieces(batch, block))
+            lanes = min(LANES, pieces(batch, block))
             total = 0.0
             for lane in range(lanes):
                 total += _rows_item(
@@ -319,13 +325,13 @@ def _rows_lanes(layout, theta, x, target, row_scale, orders, epochs, batch_size,
     """One member, its lanes across threads: the same arithmetic as :func:`_rows_member`."""
     n = x.shape[0]
     sums = np.zeros(LANES)
-    pieces = (theta.size + 16383) // 16384
+    parts = pieces(theta.size, 16384)
     step = 0
     for epoch in range(epochs):
         order = orders[epoch % orders.shape[0]]
         for first in range(0, n, batch_size):
             batch = min(batch_size, n - first)
-            lanes = min(LANES, _pieces(batch, block))
+            lanes = min(LANES, pieces(batch, block))
             for lane in prange(lanes):
                 sums[lane] = _rows_item(
                     lane,
@@ -346,15 +352,9 @@ def _rows_lanes(layout, theta, x, target, row_scale, orders, epochs, batch_size,
                 total += sums[lane]
             if not np.isfinite(total):
                 return step
-            for piece in prange(pieces):
-                _rows_update(
-                    theta,
-                    gradients,
-                    lanes,
-                    lr,
-                    piece * theta.size // pieces,
-                    (piece + 1) * theta.size // pieces,
-                )
+            for part in prange(parts):
+                start, stop = span(part, parts, theta.size)
+                _rows_update(theta, gradients, lanes, lr, start, stop)
             step += 1
     return -1
 
@@ -425,202 +425,6 @@ def rows_epochs(
                 )
 
 
-# --- plan "layers" ---------------------------------------------------------------------------------------------
-
-
-@strict
-def _forward_item(item, layout, layer, theta, rows, h, scratch, phi, dphi):
-    """A block of hidden layer ``layer + 1``: φ and φ' of z = affine(h)."""
-    width = layout.fan[layer + 1]
-    columns = _pieces(width, COLUMN_BLOCK)
-    top, bottom = _span(item // columns, _pieces(rows, ROW_BLOCK), rows)
-    left, right = _span(item % columns, columns, width)
-    span = right - left
-    fan_in = layout.fan[layer]
-    _affine_block(layout, layer, theta, bottom - top, h, top * fan_in, fan_in, left, span, scratch, 0)
-    for i in range(top, bottom):
-        at = i * width + left
-        z = (i - top) * span
-        call_tile(
-            layout.tiles[layer],
-            span,
-            scratch[z : z + span],
-            layout.tile_params[layer],
-            phi[at : at + span],
-            dphi[at : at + span],
-        )
-
-
-@strict
-def _delta_item(item, layout, layer, theta, rows, delta, scratch, dphi):
-    """A block of ∂loss/∂z of hidden layer ``layer`` from that of the affine map above it, written over φ'."""
-    width, above = layout.fan[layer], layout.fan[layer + 1]
-    columns = _pieces(width, COLUMN_BLOCK)
-    top, bottom = _span(item // columns, _pieces(rows, ROW_BLOCK), rows)
-    left, right = _span(item % columns, columns, width)
-    span = right - left
-    gemm(
-        False,
-        True,
-        bottom - top,
-        span,
-        above,
-        layout.w_scale[layer],
-        (delta, top * above),
-        above,
-        (theta, layout.w_offset[layer] + left * above),
-        above,
-        theta.dtype.type(0),
-        (scratch, 0),
-        span,
-    )
-    for i in range(bottom - top):
-        at = (top + i) * width + left
-        back, slope = scratch[i * span : (i + 1) * span], dphi[at : at + span]
-        for j in range(span):
-            slope[j] *= back[j]
-
-
-@strict
-def _update_item(item, layout, layer, theta, rows, h, delta, lr):
-    """W block −= lr · w_scale · hᵀ delta, and the same for b (with the blocks of the first rows of W)."""
-    fan_in, fan_out = layout.fan[layer], layout.fan[layer + 1]
-    columns = _pieces(fan_out, 2 * COLUMN_BLOCK)
-    top, bottom = _span(item // columns, _pieces(fan_in, ROW_BLOCK), fan_in)
-    left, right = _span(item % columns, columns, fan_out)
-    gemm(
-        True,
-        False,
-        bottom - top,
-        right - left,
-        rows,
-        -lr * layout.w_scale[layer],
-        (h, top),
-        fan_in,
-        (delta, left),
-        fan_out,
-        theta.dtype.type(1),
-        (theta, layout.w_offset[layer] + top * fan_out + left),
-        fan_out,
-    )
-    bias = layout.b_offset[layer]
-    if bias >= 0 and top == 0:
-        scale = lr * layout.b_scale[layer]
-        for j in range(left, right):
-            total = theta.dtype.type(0)
-            for i in range(rows):
-                total += delta[i * fan_out + j]
-            theta[bias + j] -= scale * total
-
-
-@strict
-def _output_item(item, layout, theta, rows, h, target, row_scale, order, first, batch, out):
-    """A block of outputs turned into ∂loss/∂output; returns its sum of squared residuals."""
-    layer = layout.fan.size - 2
-    fan_in, m = layout.fan[layer], layout.fan[layer + 1]
-    top, bottom = _span(item, _pieces(rows, ROW_BLOCK), rows)
-    _affine_block(layout, layer, theta, bottom - top, h, top * fan_in, fan_in, 0, m, out, top * m)
-    slope = theta.dtype.type(2.0 / batch)
-    return _residual_rows(
-        bottom - top, m, order, first + top, target, row_scale, slope, out[top * m : bottom * m]
-    )
-
-
-@strict(parallel=True)
-def _layers_member(layout, theta, x, target, row_scale, orders, epochs, batch_size, lr, scratch, xb, hs, out):
-    """All steps of some epochs of one member, each phase's blocks across threads."""
-    n, hidden = x.shape[0], layout.fan.size - 2
-    starts = np.zeros(hidden + 1, np.int64)  # where φ_l lies in hs[0] and φ'_l in hs[1]
-    for layer in range(hidden):
-        starts[layer + 1] = starts[layer] + batch_size * layout.fan[layer + 1]
-    sums = np.zeros(_pieces(batch_size, ROW_BLOCK))
-    step = 0
-    for epoch in range(epochs):
-        order = orders[epoch % orders.shape[0]]
-        for first in range(0, n, batch_size):
-            rows = min(batch_size, n - first)
-            row_pieces = _pieces(rows, ROW_BLOCK)
-            _gather(x, order, first, rows, xb)
-            h = xb
-            for layer in range(hidden):
-                phi = hs[0, starts[layer] : starts[layer + 1]]
-                dphi = hs[1, starts[layer] : starts[layer + 1]]
-                for item in prange(row_pieces * _pieces(layout.fan[layer + 1], COLUMN_BLOCK)):
-                    _forward_item(
-                        item, layout, layer, theta, rows, h, scratch[numba.get_thread_id()], phi, dphi
-                    )
-                h = phi
-            for item in prange(row_pieces):
-                sums[item] = _output_item(
-                    item, layout, theta, rows, h, target, row_scale, order, first, rows, out
-                )
-            total = 0.0
-            for item in range(row_pieces):
-                total += sums[item]
-            if not np.isfinite(total):
-                return step
-            delta = out
-            slope = out
-            for back in range(hidden + 1):
-                layer = hidden - back
-                below = xb
-                if layer > 0:
-                    below = hs[0, starts[layer - 1] : starts[layer]]
-                    slope = hs[1, starts[layer - 1] : starts[layer]]
-                    for item in prange(row_pieces * _pieces(layout.fan[layer], COLUMN_BLOCK)):
-                        _delta_item(
-                            item, layout, layer, theta, rows, delta, scratch[numba.get_thread_id()], slope
-                        )
-                items = _pieces(layout.fan[layer], ROW_BLOCK) * _pieces(
-                    layout.fan[layer + 1], 2 * COLUMN_BLOCK
-                )
-                for item in prange(items):
-                    _update_item(item, layout, layer, theta, rows, below, delta, lr)
-                if layer > 0:
-                    delta = slope
-            step += 1
-    return -1
-
-
-def layers_epochs(
-    layout: Layout,
-    thetas: Any,
-    x: Any,
-    targets: Any,
-    row_scale: Any,
-    orders: Any,
-    epochs: int,
-    batch_size: int,
-    lr: Any,
-    failed: Any,
-    thread_count: int,
-) -> None:
-    """Run ``epochs`` epochs of the layers plan, member after member; arguments as in :func:`rows_epochs`."""
-    dtype = thetas.dtype
-    batch = min(batch_size, x.shape[0])
-    fan = layout.fan
-    scratch = np.empty((thread_count, ROW_BLOCK * COLUMN_BLOCK), dtype)
-    xb, out = np.empty(batch * int(fan[0]), dtype), np.empty(batch * int(fan[-1]), dtype)
-    hs = np.empty((2, batch * int(fan[1:-1].sum())), dtype)
-    for e in range(thetas.shape[0]):
-        if failed[e] < 0:
-            failed[e] = _layers_member(
-                layout,
-                thetas[e],
-                x,
-                targets[e],
-                row_scale,
-                orders[:, e],
-                epochs,
-                batch,
-                lr,
-                scratch,
-                xb,
-                hs,
-                out,
-            )
-
-
 # --- forward ---------------------------------------------------------------------------------------------------
 
 
@@ -633,7 +437,7 @@ def _forward_members(layout, thetas, x, row_scale, block, order, works, outputs)
         for item in range(slot * members * blocks // slots, (slot + 1) * members * blocks // slots):
             e, start = item // blocks, (item % blocks) * block
             rows = min(block, n - start)
-            _gather(x, order, start, rows, works[slot])
+            gather(x, order, start, rows, works[slot])
             out = _block_forward(layout, thetas[e], rows, works[slot])
             for i in range(rows):
                 for j in range(m):

@@ -19,7 +19,7 @@ from ntkengine.finite import _sgd_cpu
 if TYPE_CHECKING:
     from ntkengine.infinite.fcn import FCN
 
-__all__ = ["Networks", "check_inputs", "lift"]
+__all__ = ["Networks", "check_inputs", "check_shape", "lift", "row_block"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -103,28 +103,10 @@ class Networks:
         dtype: DTypeLike = np.float32,
     ) -> Networks:
         """Draw E networks; see :meth:`FCN.init <ntkengine.infinite.fcn.FCN.init>` for the parameters."""
-        widths = list(width) if isinstance(width, (list, tuple, np.ndarray)) else [width] * fcn.depth
-        if len(widths) != fcn.depth:
-            raise InputError(f"width names {len(widths)} layers, but the network has depth {fcn.depth}")
-        fan = [
-            _positive("n_inputs", n_inputs),
-            *(_positive("width", w) for w in widths),
-            _positive("n_outputs", n_outputs),
-        ]
-        indices = _member_indices(members)
-        real = np.dtype(dtype)
-        if real not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise InputError(f"dtype must be float32 or float64, not {real}")
-        size = _parameter_count(fcn, fan)
-        needed, free = len(indices) * size * real.itemsize, _available_bytes()
-        if needed > free:
-            raise InputError(
-                f"{len(indices)} networks of {size:,} parameters need {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB "
-                "are free; lower width, depth or members"
-            )
+        fan, indices, real = check_shape(fcn, width, n_inputs, n_outputs, members, dtype)
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise InputError(f"seed must be an integer ≥ 0, not {seed!r}")
-        theta = np.empty((len(indices), size), real)
+        theta = np.empty((len(indices), _parameter_count(fcn, fan)), real)
         for row, member in enumerate(indices):
             _draw(theta[row], int(seed), member)
         return cls(fcn, fan, theta, (int(seed), indices))
@@ -293,6 +275,40 @@ class Networks:
         from ntkengine.finite.empirical import empirical_nngp
 
         return empirical_nngp(self, X1, X2)
+
+
+def check_shape(
+    fcn: FCN,
+    width: int | Sequence[int],
+    n_inputs: int,
+    n_outputs: int,
+    members: int | Iterable[int],
+    dtype: DTypeLike,
+) -> tuple[list[int], tuple[int, ...], np.dtype[Any]]:
+    """(d, N_1, ..., N_L, m), the members' numbers and the dtype; InputError for what is not allowed or does not fit.
+
+    Nothing is allocated: networks larger than the free memory are refused here, with both sizes.
+    """
+    widths = list(width) if isinstance(width, (list, tuple, np.ndarray)) else [width] * fcn.depth
+    if len(widths) != fcn.depth:
+        raise InputError(f"width names {len(widths)} layers, but the network has depth {fcn.depth}")
+    fan = [
+        _positive("n_inputs", n_inputs),
+        *(_positive("width", w) for w in widths),
+        _positive("n_outputs", n_outputs),
+    ]
+    indices = _member_indices(members)
+    real = np.dtype(dtype)
+    if real not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InputError(f"dtype must be float32 or float64, not {real}")
+    size = _parameter_count(fcn, fan)
+    needed, free = len(indices) * size * real.itemsize, _available_bytes()
+    if needed > free:
+        raise InputError(
+            f"{len(indices)} networks of {size:,} parameters need {needed / 2**30:.1f} GiB, but "
+            f"{free / 2**30:.1f} GiB are free; lower width, depth or members"
+        )
+    return fan, indices, real
 
 
 def row_block(fan: Sequence[int], dtype: np.dtype[Any], rows: int) -> int:

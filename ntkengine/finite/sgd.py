@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from ntkengine import _jit
 from ntkengine._jit import thread_count
 from ntkengine.errors import InputError
-from ntkengine.finite import _sgd_cpu
+from ntkengine.finite import _layers_cpu, _sgd_cpu
 from ntkengine.finite.network import Networks, check_inputs, row_block
 
-__all__ = ["History", "TrainingInterrupted", "choose_plan", "compile_steps", "log_spaced", "train"]
+__all__ = [
+    "History",
+    "TrainingInterrupted",
+    "check_options",
+    "choose_plan",
+    "compile_steps",
+    "log_spaced",
+    "train",
+]
 
 Floats = NDArray[np.float64]
 
@@ -83,6 +91,8 @@ def log_spaced(epochs: int, count: int = 64) -> NDArray[np.int64]:
     >>> log_spaced(100, 8)
     array([  0,   1,   3,   6,  13,  26,  51, 100])
     """
+    if epochs < 0:
+        raise InputError(f"epochs must be ≥ 0, not {epochs}")
     points = np.expm1(np.linspace(0.0, np.log1p(epochs), max(int(count), 2)))
     return np.unique(np.rint(points).astype(np.int64))
 
@@ -138,7 +148,7 @@ def train(
     X_test: ArrayLike | None = None,
     Y_test: ArrayLike | None = None,
     metric: str | None = None,
-    snapshots: Sequence[int] | None = None,
+    snapshots: Iterable[int] | None = None,
     seed: int = 0,
     device: str = "auto",
     threads: int | None = None,
@@ -208,7 +218,7 @@ def train(
         else _targets(Y_test, x_test.shape[0], nets.n_outputs, "Y_test", "X_test")
     )
     n = x64.shape[0]
-    rate, batch = _check_options(lr, epochs, batch_size, n, loss, metric, device)
+    rate, batch = check_options(lr, epochs, batch_size, n, loss, metric, device)
 
     marks = (
         log_spaced(epochs)
@@ -263,9 +273,10 @@ def compile_steps(nets: Networks) -> None:
         trainer.run(None)
 
 
-def _check_options(
+def check_options(
     lr: float, epochs: int, batch_size: int | None, n: int, loss: str, metric: str | None, device: str
 ) -> tuple[float, int]:
+    """The learning rate and the batch size of :func:`train`; InputError for what is not allowed."""
     try:
         rate = float(lr)
     except (TypeError, ValueError):
@@ -361,7 +372,7 @@ class _Trainer:
             if self.plan == "rows":
                 _sgd_cpu.rows_epochs(*arguments, self.block, rate, failed, self.threads)
             else:
-                _sgd_cpu.layers_epochs(*arguments, rate, failed, self.threads)
+                _layers_cpu.layers_epochs(*arguments, rate, failed, self.threads)
         self.seconds += time.perf_counter() - started
         new = (failed >= 0) & (self.history.diverged_at == 0)
         self.history.diverged_at[new] = first_epoch * self._steps_per_epoch + failed[new] + 1

@@ -1,7 +1,7 @@
 """Compiled dual of slope jumps plus a smooth part on a fixed, ascending grid of angles, for fits.
 
-Same formulas as :mod:`ntkengine.infinite._dual`; the integrals from 0 to each angle are running sums over one set of panels,
-whose geometry is tabulated once.
+Same formulas as :mod:`ntkengine.infinite._dual`; the integrals from 0 to each angle are running sums over
+one set of panels, whose geometry is tabulated once.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Here the jumps of φ and of φ' are split off,
 
     φ(√q z) = B(z) + S(z),     B(z) = Σ_j [V_j step(z − h_j) + J_j (z − h_j)₊],
 
-the dual of B is known (:mod:`ntkengine.infinite._dual`), and the rest ``Σ_k (A_k² − B_k²) ρ^k`` converges fast. Daniely et al.
-2016 (dual activations); Cho & Saul 2009 is the case of one ReLU at 0.
+the dual of B is known (:mod:`ntkengine.infinite._dual`), and the rest ``Σ_k (A_k² − B_k²) ρ^k`` converges
+fast. Daniely et al. 2016 (dual activations); Cho & Saul 2009 is the case of one ReLU at 0.
 """
 
 from __future__ import annotations
@@ -178,8 +178,13 @@ def dual(activation: Activation, variance: float) -> Dual:
     root = math.sqrt(q)
     locations, jumps, slopes = jump_part(activation, q)
     breaks = tuple(locations)
-    square, square_error = quadrature.expectation(lambda z: activation(root * z) ** 2, breaks)
-    slope, slope_error = quadrature.expectation(lambda z: q * activation.derivative(root * z) ** 2, breaks)
+
+    def scaled(z: Array) -> tuple[Array, Array]:
+        phi, dphi = activation.both(root * z)
+        return np.asarray(phi, dtype=np.float64), np.asarray(root * dphi, dtype=np.float64)
+
+    square, square_error = quadrature.expectation(lambda z: scaled(z)[0] ** 2, breaks)
+    slope, slope_error = quadrature.expectation(lambda z: scaled(z)[1] ** 2, breaks)
     slope_scale = max(slope, square)  # a step has no slope to measure errors by
     jump_square, jump_slope = _dual.jump_sums_at_one(locations, jumps, slopes)
     # Quadrature leaves noise of about this size in every coefficient; closed forms do not.
@@ -195,7 +200,9 @@ def dual(activation: Activation, variance: float) -> Dual:
         missing = abs(square - float(terms.sum()) - jump_square)
         derivative_missing = abs(slope - float(derivative_terms.sum()) - jump_slope)
         floor = NEGLIGIBLE * square + 2 * noise * np.abs(values)
-        derivative_floor = NEGLIGIBLE * slope_scale + 2 * noise * np.sqrt(np.arange(1.0, degree + 2)) * np.abs(steps)
+        derivative_floor = NEGLIGIBLE * slope_scale + 2 * noise * np.sqrt(
+            np.arange(1.0, degree + 2)
+        ) * np.abs(steps)
         late = slice(3 * degree // 4, None)
         if (
             (np.abs(terms[late]) <= floor[late]).all()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ntkengine.activations.base import Activation, activation
 from ntkengine.errors import InputError
@@ -48,8 +48,8 @@ def _std(name: str, value: float, *, positive: bool) -> float:
 class FCN:
     """A fully-connected network in the NTK parameterisation, of any width.
 
-    ``z¹ = σ_w/√d W¹x + σ_b b¹, zˡ⁺¹ = σ_w/√N Wˡ⁺¹ φ(zˡ) + σ_b bˡ⁺¹``, all W, b entries N(0, 1); the last layer has its own
-    standard deviations.
+    ``z¹ = σ_w/√d W¹x + σ_b b¹, zˡ⁺¹ = σ_w/√N Wˡ⁺¹ φ(zˡ) + σ_b bˡ⁺¹``, all W, b entries N(0, 1); the last layer has its
+    own standard deviations.
 
     Parameters
     ----------
@@ -89,8 +89,21 @@ class FCN:
     readout_b_std: float = 0.0
     radial_lift: bool = False
 
+    if TYPE_CHECKING:  # what the constructor takes is wider than what the field holds
+
+        def __init__(
+            self,
+            activation: Activation | str,
+            depth: int = 1,
+            w_std: float = 1.0,
+            b_std: float = 0.0,
+            readout_w_std: float = 1.0,
+            readout_b_std: float = 0.0,
+            radial_lift: bool = False,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
-        object.__setattr__(self, "activation", activation(self.activation))  # type: ignore[arg-type]
+        object.__setattr__(self, "activation", activation(self.activation))
         if isinstance(self.depth, bool) or not isinstance(self.depth, (int, np.integer)) or self.depth < 1:
             raise InputError(
                 f"depth is {self.depth!r}; it counts hidden layers and must be an integer of at least 1"
@@ -131,30 +144,43 @@ class FCN:
 
     def init(
         self,
-        width: int,
+        width: int | Sequence[int],
         n_inputs: int,
         n_outputs: int = 1,
         seed: int = 0,
-        members: int = 1,
-        dtype: str = "float32",
+        members: int | Iterable[int] = 1,
+        dtype: DTypeLike = "float32",
     ) -> Networks:
-        """Finite networks of this architecture with random parameters.
+        """Finite networks of this architecture with N(0, 1) parameters.
 
         Parameters
         ----------
-        width : int
-            N, neurons in each hidden layer.
+        width : int or sequence of int
+            N, units of every hidden layer, or of each.
         n_inputs, n_outputs : int
             d and m.
         seed : int
-            One stream per member is derived from it.
-        members : int
-            E, networks side by side.
+            Member i draws from ``SeedSequence(seed, spawn_key=(i, 0))``: the same numbers in both precisions, whatever
+            the other members are.
+        members : int or sequence of int
+            E, networks side by side; or the numbers i of the members wanted.
         dtype : "float32" or "float64"
 
         Returns
         -------
         Networks
+
+        Raises
+        ------
+        InputError
+            If a size is not a positive integer, or the networks do not fit into memory.
+
+        Examples
+        --------
+        >>> import ntkengine as nk
+        >>> nets = nk.FCN("relu", depth=2).init(width=64, n_inputs=3, n_outputs=2, members=5)
+        >>> nets.theta.shape, [w.shape for w, _ in nets.parameters()]
+        ((5, 4416), [(5, 3, 64), (5, 64, 64), (5, 64, 2)])
         """
         from ntkengine.finite.network import Networks
 
@@ -166,8 +192,8 @@ class FCN:
 class NetworkKernel(DotProductKernel):
     """NNGP or NTK of an :class:`FCN` at infinite width, as a function of the cosine.
 
-    ``Σˡ⁺¹ = σ_w² E[φφ] + σ_b², Θˡ⁺¹ = Σˡ⁺¹ + σ_w² Θˡ E[φ'φ']`` (Jacot et al. 2018; Lee et al. 2018), with 1 − ρˡ and 1 + ρˡ
-    handed from layer to layer instead of ρˡ, so that near-duplicates keep their digits at any depth.
+    ``Σˡ⁺¹ = σ_w² E[φφ] + σ_b², Θˡ⁺¹ = Σˡ⁺¹ + σ_w² Θˡ E[φ'φ']`` (Jacot et al. 2018; Lee et al. 2018), with 1 − ρˡ
+    and 1 + ρˡ handed from layer to layer instead of ρˡ, so that near-duplicates keep their digits at any depth.
 
     Attributes
     ----------

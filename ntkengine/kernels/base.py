@@ -20,8 +20,8 @@ ROUNDING = 1e-12
 class DotProductKernel(abc.ABC):
     """A kernel K(c), c the cosine of the angle between two points of the sphere.
 
-    Kernels of ReLU type are smooth in √(1 − c), not in c, so a cosine rounded to float64 loses half the digits near c = 1.
-    Subclasses therefore get 1 − c separately: exactly, where the caller knows the angle (:meth:`at_angle`).
+    Kernels of ReLU type are smooth in √(1 − c), not in c, so a cosine rounded to float64 loses half the digits near
+    c = 1. Subclasses therefore get 1 − c separately: exactly, where the caller knows the angle (:meth:`at_angle`).
 
     Subclasses define :meth:`_values`, and :attr:`name`.
     """
