@@ -210,7 +210,7 @@ def _kernel_error_panel(ax: Axes, run: Run) -> None:
         title="kernel error",
         xticks=[0, 45, 90, 135, 180],
     )
-    ax.legend()
+    ax.legend(loc="lower right")
 
 
 def _curves_panel(ax: Axes, run: Run, name: str, title: str) -> None:

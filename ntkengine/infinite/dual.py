@@ -171,7 +171,7 @@ def dual(activation: Activation, variance: float) -> Dual:
     --------
     >>> import ntkengine as nk
     >>> d = dual(nk.activation("relu"), 2.0)
-    >>> d.value_at_one, d.derivative_at_one
+    >>> round(d.value_at_one, 12), round(d.derivative_at_one, 12)
     (1.0, 0.5)
     """
     q = hermite.check_variance(variance)
