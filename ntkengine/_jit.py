@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import os
 import pickle
 import sys
@@ -33,7 +34,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,19 +85,39 @@ _PRANGE_ONLY = {
 # --- cache -----------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def source_hash() -> str:
-    """Hash of this package's Python sources and of the compiler's versions (16 hex digits)."""
+def _hash_sources(root: Path) -> str:
+    """Hash of a Python file, or of all those below a folder, and of the compiler's versions (16 hex digits)."""
     digest = hashlib.sha256()
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode())
+    for path in [root] if root.is_file() else sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root.parent).as_posix().encode())
         digest.update(path.read_bytes())
     digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
     return digest.hexdigest()[:16]
 
 
-@lru_cache(maxsize=1)
+@cache
+def source_hash() -> str:
+    """Hash of this package's sources and of the compiler's versions."""
+    return _hash_sources(Path(__file__).parent)
+
+
+@cache
+def _package_hash(top: str) -> str:
+    file = Path(inspect.getsourcefile(sys.modules[top]) or "")
+    return _hash_sources(file.parent if file.name == "__init__.py" else file)
+
+
+def code_hash(function: Callable[..., Any]) -> str:
+    """Hash of all sources of the package that a function comes from; OSError or TypeError where there are none."""
+    top = function.__module__.partition(".")[0]
+    if top == __package__:
+        return source_hash()
+    if top == "__main__":
+        raise TypeError("code of a script or a prompt has no package")
+    return _package_hash(top)
+
+
+@cache
 def cache_directory() -> Path | None:
     """Folder of cached machine code for exactly these sources, or None when caching is off or impossible."""
     base = os.environ.get("NTKENGINE_CACHE_DIR")
@@ -152,23 +173,34 @@ class _EntryFile:
 
 
 class _Cache(FunctionCache):
-    """numba's function cache, put in :func:`cache_directory`; ``identity`` replaces the closure in the key."""
+    """numba's function cache, put in :func:`cache_directory`.
 
-    def __init__(self, py_func: Callable[..., Any], folder: Path, identity: str | None = None) -> None:
+    The key holds the compilation ``options`` too (one function may be compiled serial and parallel), and ``identity``, where
+    given, in place of the closure.
+    """
+
+    def __init__(
+        self, py_func: Callable[..., Any], folder: Path, options: str, identity: str | None = None
+    ) -> None:
         super().__init__(py_func)
-        self._identity = identity
+        self._options, self._identity = options, identity
         stem = f"{py_func.__module__}.{py_func.__qualname__}-{py_func.__code__.co_firstlineno}"
         self._cache_file = _EntryFile(folder, stem.replace("<", "").replace(">", ""))
         self._folder = folder
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         if self._identity is None:
-            return super()._index_key(sig, codegen)
-        return (str(sig), codegen.magic_tuple(), self._identity)
+            return (*super()._index_key(sig, codegen), self._options)
+        return (str(sig), codegen.magic_tuple(), self._identity, self._options)
 
     def _save_overload(self, sig: Any, data: Any) -> None:
         if self._enabled and self._impl.check_cachable(data):
             self._cache_file.save(self._index_key(sig, data.codegen), self._impl.reduce(data))
+
+
+def _text(options: dict[str, Any]) -> str:
+    """Options in words that do not change from process to process (a set's order does)."""
+    return repr(sorted((k, sorted(v) if isinstance(v, set) else v) for k, v in options.items()))
 
 
 def _decorate(options: dict[str, Any], function: Callable[..., Any]) -> Any:
@@ -178,7 +210,7 @@ def _decorate(options: dict[str, Any], function: Callable[..., Any]) -> Any:
     folder = cache_directory()
     # The folder's name speaks for this package's sources only, so nothing from elsewhere is kept in it.
     if folder is not None and function.__module__.partition(".")[0] == __package__:
-        dispatcher._cache = _Cache(function, folder)
+        dispatcher._cache = _Cache(function, folder, _text(options))
     return dispatcher
 
 
@@ -204,7 +236,7 @@ def _tile_signature(dtype: np.dtype) -> Any:
     return types.void(types.intp, pointer, pointer, pointer, pointer)
 
 
-def compile_tile(scalar: Callable[..., Any], n_params: int, dtype: Any, identity: str) -> CFunc:
+def compile_tile(scalar: Callable[..., Any], n_params: int, dtype: Any, identity: str | None) -> CFunc:
     """Compile ``scalar(z, p) -> (phi, dphi)`` into a tile for one dtype.
 
     Parameters
@@ -214,8 +246,8 @@ def compile_tile(scalar: Callable[..., Any], n_params: int, dtype: Any, identity
     n_params : int
         Length of ``p``.
     dtype : float32 or float64
-    identity : str
-        Names the machine code in the cache: the same text must always mean the same function.
+    identity : str or None
+        Names the machine code in the cache: the same text must always mean the same function. None: not cached.
 
     Returns
     -------
@@ -234,15 +266,11 @@ def compile_tile(scalar: Callable[..., Any], n_params: int, dtype: Any, identity
             phi_run[i], dphi_run[i] = pair(z_run[i], p)
 
     args, _ = numba.core.sigutils.normalize_signature(_tile_signature(dtype))
-    compiled: Any = CFunc(
-        tile,
-        (args, types.void),
-        locals={},
-        options={"nopython": True, "error_model": "numpy", "nogil": True, "fastmath": set(_FAST_FLAGS)},
-    )
+    options = {"error_model": "numpy", "nogil": True, "fastmath": set(_FAST_FLAGS)}
+    compiled: Any = CFunc(tile, (args, types.void), locals={}, options={"nopython": True, **options})
     folder = cache_directory()
-    if folder is not None:
-        compiled._cache = _Cache(tile, folder, identity=f"{identity}|{n_params}|{dtype}")
+    if folder is not None and identity is not None:
+        compiled._cache = _Cache(tile, folder, _text(options), f"{identity}|{n_params}|{dtype}")
     with _clocked():
         compiled.compile()
     return compiled
@@ -367,7 +395,7 @@ def gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 # --- threads ---------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
+@cache
 def _blas_controller() -> ThreadpoolController:
     import scipy.linalg.cython_blas  # noqa: F401  numba calls this BLAS: it must be loaded before it is looked for
 

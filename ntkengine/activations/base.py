@@ -7,12 +7,10 @@ needs φ (the trainer, quadrature, figures) gets it from the one scalar function
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -83,15 +81,17 @@ class ActivationFamily:
         object.__setattr__(self, "parameters", tuple(self.parameters))
 
     @cached_property
-    def identity(self) -> str:
-        """Names the compiled tile in the machine-code cache: the same text always means the same function."""
+    def identity(self) -> str | None:
+        """Names the compiled tile in the machine-code cache: the same text always means the same function.
+
+        None where that cannot be promised (a closure, or code typed at a prompt), and then nothing is cached.
+        """
+        if self.pair.__closure__:
+            return None
         try:
-            source = inspect.getsource(self.pair)
+            return f"{self.pair.__module__}.{self.pair.__qualname__}:{_jit.code_hash(self.pair)}"
         except (OSError, TypeError):
-            source = repr(
-                (self.pair.__code__.co_code, self.pair.__code__.co_consts, self.pair.__code__.co_names)
-            )
-        return f"{self.pair.__module__}.{self.name}:{hashlib.sha256(source.encode()).hexdigest()}"
+            return None
 
     def __call__(self, **values: float) -> Activation:
         """The activation with these parameter values; the others at their defaults."""
@@ -117,7 +117,7 @@ class ActivationFamily:
         return Activation(self, tuple(float(values.get(p.name, p.default)) for p in self.parameters))
 
 
-@lru_cache(maxsize=512)
+@cache  # never dropped: compiled loops hold the tiles' addresses
 def _tile(family: ActivationFamily, dtype: np.dtype[Any]) -> Any:
     return _jit.compile_tile(family.pair, len(family.parameters), dtype, family.identity)
 
@@ -263,7 +263,9 @@ def activation(name: str | Activation, **parameters: float) -> Activation:
     """
     if isinstance(name, Activation):
         if parameters:
-            raise InputError(f"{name} has its parameters already; name the family, {name.name!r}, to set {parameters}")
+            raise InputError(
+                f"{name} has its parameters already; name the family, {name.name!r}, to set {parameters}"
+            )
         return name
     if not isinstance(name, str):
         raise InputError(f"an activation is named by a text, not by {name!r}")

@@ -78,6 +78,12 @@ def main(args: Sequence[str] | None = None) -> None:
     except NtkengineError as error:
         click.echo(f"Error: {_one_line(str(error))}", err=True)
         sys.exit(2)
+    except MemoryError as error:
+        click.echo(
+            f"Error: out of memory ({_one_line(str(error)) or 'no size given'}); lower width, members or batch size",
+            err=True,
+        )
+        sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted: nothing was finished, so nothing was written.", err=True)
         sys.exit(130)

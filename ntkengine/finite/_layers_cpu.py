@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from ntkengine._jit import call_tile, gemm, prange, strict
-from ntkengine.finite._sgd_cpu import Layout, affine_block, gather, pieces, residual_rows, span
+from ntkengine.finite._sgd_cpu import Job, Layout, affine_block, gather, pieces, residual_rows, span, together
 
 __all__ = ["layers_epochs"]
 
@@ -23,6 +22,8 @@ ROW_BLOCK, OUTPUT_BLOCK = 1024, 256
 _NARROW, _WIDE = 256, 512
 #: Columns of a block of a weight update.
 UPDATE_COLUMNS = 1024
+#: Members run a thread each only where all their buffers fit in this.
+_SETS_BYTES = 2**30
 
 
 @strict
@@ -126,49 +127,48 @@ def _update_item(item, layout, layer, theta, rows, h, delta, ones, lr):
 
 
 @strict
-def _output_item(item, layout, theta, rows, h, target, row_scale, order, first, batch, out):
+def _output_item(item, layout, theta, job, rows, h, target, order, first, out):
     """A block of outputs turned into ∂loss/∂output; returns its sum of squared residuals."""
     layer = layout.fan.size - 2
     fan_in, m = layout.fan[layer], layout.fan[layer + 1]
     top, bottom = span(item, pieces(rows, OUTPUT_BLOCK), rows)
     affine_block(layout, layer, theta, bottom - top, h, top * fan_in, fan_in, 0, m, out, top * m)
-    slope = theta.dtype.type(2.0 / batch)
-    return residual_rows(
-        bottom - top, m, order, first + top, target, row_scale, slope, out[top * m : bottom * m]
-    )
+    slope = theta.dtype.type(2.0 / rows)
+    part = out[top * m : bottom * m]
+    return residual_rows(bottom - top, m, order, first + top, target, job.row_scale, slope, part)
 
 
-@strict(parallel=True)
-def _layers_member(layout, theta, x, target, row_scale, orders, epochs, batch_size, lr, scratch, xb, hs, out):
-    """All steps of some epochs of one member, each phase's blocks across threads."""
-    n, hidden = x.shape[0], layout.fan.size - 2
+def _layers_steps(layout, theta, job, target, orders, scratch, xb, hs, out):
+    """All steps of a job for one member; returns the first step with a non-finite loss, or -1.
+
+    The blocks of every phase are dealt to the S slots of ``scratch``; which slot computes a block changes nothing in it.
+    """
+    n, hidden, slots = job.x.shape[0], layout.fan.size - 2, scratch.shape[0]
     starts = np.zeros(hidden + 1, np.int64)  # where φ_l lies in hs[0] and φ'_l in hs[1]
     for layer in range(hidden):
-        starts[layer + 1] = starts[layer] + batch_size * layout.fan[layer + 1]
-    sums, ones = np.zeros(pieces(batch_size, OUTPUT_BLOCK)), np.ones(batch_size, theta.dtype)
+        starts[layer + 1] = starts[layer] + job.batch_size * layout.fan[layer + 1]
+    sums, ones = np.zeros(pieces(job.batch_size, OUTPUT_BLOCK)), np.ones(job.batch_size, theta.dtype)
     step = 0
-    for epoch in range(epochs):
+    for epoch in range(job.epochs):
         order = orders[epoch % orders.shape[0]]
-        for first in range(0, n, batch_size):
-            rows = min(batch_size, n - first)
-            row_pieces = pieces(rows, ROW_BLOCK)
-            gather(x, order, first, rows, xb)
+        for first in range(0, n, job.batch_size):
+            rows = min(job.batch_size, n - first)
+            gather(job.x, order, first, rows, xb)
             h = xb
             for layer in range(hidden):
                 phi = hs[0, starts[layer] : starts[layer + 1]]
                 dphi = hs[1, starts[layer] : starts[layer + 1]]
-                for item in prange(row_pieces * _unit_pieces(layout.fan[layer + 1])):
-                    _forward_item(
-                        item, layout, layer, theta, rows, h, scratch[numba.get_thread_id()], phi, dphi
-                    )
+                items = pieces(rows, ROW_BLOCK) * _unit_pieces(layout.fan[layer + 1])
+                for slot in prange(slots):
+                    low, high = span(slot, slots, items)
+                    for item in range(low, high):
+                        _forward_item(item, layout, layer, theta, rows, h, scratch[slot], phi, dphi)
                 h = phi
-            output_pieces = pieces(rows, OUTPUT_BLOCK)
-            for item in prange(output_pieces):
-                sums[item] = _output_item(
-                    item, layout, theta, rows, h, target, row_scale, order, first, rows, out
-                )
+            items = pieces(rows, OUTPUT_BLOCK)
+            for item in prange(items):
+                sums[item] = _output_item(item, layout, theta, job, rows, h, target, order, first, out)
             total = 0.0
-            for item in range(output_pieces):
+            for item in range(items):
                 total += sums[item]
             if not np.isfinite(total):
                 return step
@@ -180,53 +180,81 @@ def _layers_member(layout, theta, x, target, row_scale, orders, epochs, batch_si
                 if layer > 0:
                     below = hs[0, starts[layer - 1] : starts[layer]]
                     slope = hs[1, starts[layer - 1] : starts[layer]]
-                    for item in prange(row_pieces * _unit_pieces(layout.fan[layer])):
-                        _delta_item(
-                            item, layout, layer, theta, rows, delta, scratch[numba.get_thread_id()], slope
-                        )
+                    items = pieces(rows, ROW_BLOCK) * _unit_pieces(layout.fan[layer])
+                    for slot in prange(slots):
+                        low, high = span(slot, slots, items)
+                        for item in range(low, high):
+                            _delta_item(item, layout, layer, theta, rows, delta, scratch[slot], slope)
                 items = _unit_pieces(layout.fan[layer]) * pieces(layout.fan[layer + 1], UPDATE_COLUMNS)
                 for item in prange(items):
-                    _update_item(item, layout, layer, theta, rows, below, delta, ones, lr)
-                if layer > 0:
-                    delta = slope
+                    _update_item(item, layout, layer, theta, rows, below, delta, ones, job.lr)
+                delta = slope
             step += 1
     return -1
 
 
+#: The same steps on the calling thread alone, and with the blocks across threads: the same bits.
+_layers_alone, _layers_shared = strict(_layers_steps), strict(parallel=True)(_layers_steps)
+
+
+@strict(parallel=True)
+def _layers_members(layout, thetas, job, targets, orders, scratch, xb, hs, out, failed):
+    """A member a thread at a time; the buffers have one set for each of S slots."""
+    slots = scratch.shape[0]
+    for slot in prange(slots):
+        low, high = span(slot, slots, thetas.shape[0])
+        for e in range(low, high):
+            if failed[e] < 0:
+                failed[e] = _layers_alone(
+                    layout,
+                    thetas[e],
+                    job,
+                    targets[e],
+                    orders[:, e],
+                    scratch[slot],
+                    xb[slot],
+                    hs[slot],
+                    out[slot],
+                )
+
+
 def layers_epochs(
-    layout: Layout,
-    thetas: Any,
-    x: Any,
-    targets: Any,
-    row_scale: Any,
-    orders: Any,
-    epochs: int,
-    batch_size: int,
-    lr: Any,
-    failed: Any,
-    thread_count: int,
+    layout: Layout, thetas: Any, job: Job, targets: Any, orders: Any, failed: Any, thread_count: int
 ) -> None:
-    """Run ``epochs`` epochs of the layers plan, member after member; arguments as in :func:`rows_epochs`."""
-    dtype = thetas.dtype
-    batch = min(batch_size, x.shape[0])
-    fan = layout.fan
-    scratch = np.empty((thread_count, ROW_BLOCK * _WIDE), dtype)
-    xb, out = np.empty(batch * int(fan[0]), dtype), np.empty(batch * int(fan[-1]), dtype)
-    hs = np.empty((2, batch * int(fan[1:-1].sum())), dtype)
-    for e in range(thetas.shape[0]):
-        if failed[e] < 0:
-            failed[e] = _layers_member(
-                layout,
-                thetas[e],
-                x,
-                targets[e],
-                row_scale,
-                orders[:, e],
-                epochs,
-                batch,
-                lr,
-                scratch,
-                xb,
-                hs,
-                out,
-            )
+    """Run a job on every member with ``failed[e] < 0``, by the layers plan; arguments as in ``rows_epochs``."""
+    real, fan = thetas.dtype, layout.fan
+    batch = min(job.batch_size, job.x.shape[0])
+    job = job._replace(batch_size=batch)
+
+    def buffers(*shape: int) -> tuple[Any, Any, Any]:
+        hidden = batch * int(fan[1:-1].sum())
+        return (
+            np.empty((*shape, batch * int(fan[0])), real),
+            np.empty((*shape, 2, hidden), real),
+            np.empty((*shape, batch * int(fan[-1])), real),
+        )
+
+    tile = min(ROW_BLOCK, batch) * _WIDE
+    apart = together(thetas.shape[0], thread_count)
+    if thread_count * 2 * batch * int(fan[1:-1].sum()) * real.itemsize > _SETS_BYTES:
+        apart = 0  # one set of buffers, shared
+    if apart:
+        slots = min(thread_count, apart)
+        scratch = np.empty((slots, 1, tile), real)
+        _layers_members(
+            layout,
+            thetas[:apart],
+            job,
+            targets[:apart],
+            orders[:, :apart],
+            scratch,
+            *buffers(slots),
+            failed[:apart],
+        )
+    if apart < thetas.shape[0]:
+        scratch, (xb, hs, out) = np.empty((thread_count, tile), real), buffers()
+        for e in range(apart, thetas.shape[0]):
+            if failed[e] < 0:
+                failed[e] = _layers_shared(
+                    layout, thetas[e], job, targets[e], orders[:, e], scratch, xb, hs, out
+                )

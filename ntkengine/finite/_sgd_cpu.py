@@ -51,6 +51,17 @@ class Layout(NamedTuple):
     tile_params: Any  # (L, ·) T: their parameters, one row a layer
 
 
+class Job(NamedTuple):
+    """Some epochs of SGD on n rows: the same for all members."""
+
+    x: Any  # (n, d) T
+    row_scale: Any  # (n,) T: factor of each row's outputs (the radial lift's r, else 1)
+    epochs: int
+    batch_size: int
+    block: int  # rows of a block in the rows plan
+    lr: Any  # T
+
+
 @strict
 def span(item, pieces, size):
     """The item-th of ``pieces`` nearly equal parts of range(size)."""
@@ -232,20 +243,22 @@ def gather(x, order, order_first, rows, work):
 
 
 @strict
-def _rows_item(lane, layout, theta, x, target, row_scale, order, first, batch, block, work, gradient):
+def _rows_item(lane, layout, theta, job, target, order, first, batch, work, gradient):
     """Gradient and squared residuals of one lane's share of the batch ``order[first:first+batch]``."""
     gradient[:] = 0
-    blocks = pieces(batch, block)
-    lanes = min(LANES, blocks)
+    blocks = pieces(batch, job.block)
+    low, high = span(lane, min(LANES, blocks), blocks)
     m = layout.fan[layout.fan.size - 1]
     slope = theta.dtype.type(2.0 / batch)
     total = 0.0
-    for b in range(lane * blocks // lanes, (lane + 1) * blocks // lanes):
-        start = first + b * block
-        rows = min(block, first + batch - start)
-        gather(x, order, start, rows, work)
+    for b in range(low, high):
+        start = first + b * job.block
+        rows = min(job.block, first + batch - start)
+        gather(job.x, order, start, rows, work)
         out = _block_forward(layout, theta, rows, work)
-        total += residual_rows(rows, m, order, start, target, row_scale, slope, work[out : out + rows * m])
+        total += residual_rows(
+            rows, m, order, start, target, job.row_scale, slope, work[out : out + rows * m]
+        )
         _block_backward(layout, theta, rows, work, gradient)
     return total
 
@@ -262,89 +275,31 @@ def _rows_update(theta, gradients, lanes, lr, start, stop):
         theta[i] -= lr * total[i]
 
 
-@strict
-def _rows_member(layout, theta, x, target, row_scale, orders, epochs, batch_size, block, lr, work, gradients):
-    """All steps of some epochs of one member on one thread; returns the first step with a non-finite loss, or -1."""
-    n = x.shape[0]
-    step = 0
-    for epoch in range(epochs):
-        order = orders[epoch % orders.shape[0]]
-        for first in range(0, n, batch_size):
-            batch = min(batch_size, n - first)
-            lanes = min(LANES, pieces(batch, block))
-            total = 0.0
-            for lane in range(lanes):
-                total += _rows_item(
-                    lane,
-                    layout,
-                    theta,
-                    x,
-                    target,
-                    row_scale,
-                    order,
-                    first,
-                    batch,
-                    block,
-                    work,
-                    gradients[lane],
-                )
-            if not np.isfinite(total):
-                return step
-            _rows_update(theta, gradients, lanes, lr, 0, theta.size)
-            step += 1
-    return -1
+def _rows_steps(layout, theta, job, target, orders, works, gradients):
+    """All steps of a job for one member; returns the first step with a non-finite loss, or -1.
 
-
-@strict(parallel=True)
-def _rows_members(
-    layout, thetas, x, targets, row_scale, orders, epochs, batch_size, block, lr, works, gradients, failed
-):
-    """One member a thread at a time: ``works`` and ``gradients`` hold one set of buffers for each of S slots."""
-    slots, members = works.shape[0], thetas.shape[0]
-    for slot in prange(slots):
-        for e in range(slot * members // slots, (slot + 1) * members // slots):
-            if failed[e] < 0:
-                failed[e] = _rows_member(
-                    layout,
-                    thetas[e],
-                    x,
-                    targets[e],
-                    row_scale,
-                    orders[:, e],
-                    epochs,
-                    batch_size,
-                    block,
-                    lr,
-                    works[slot],
-                    gradients[slot],
-                )
-
-
-@strict(parallel=True)
-def _rows_lanes(layout, theta, x, target, row_scale, orders, epochs, batch_size, block, lr, works, gradients):
-    """One member, its lanes across threads: the same arithmetic as :func:`_rows_member`."""
-    n = x.shape[0]
+    Lane l works in ``works[l % S]`` and leaves its gradient in ``gradients[l]``.
+    """
+    n, slots = job.x.shape[0], works.shape[0]
     sums = np.zeros(LANES)
     parts = pieces(theta.size, 16384)
     step = 0
-    for epoch in range(epochs):
+    for epoch in range(job.epochs):
         order = orders[epoch % orders.shape[0]]
-        for first in range(0, n, batch_size):
-            batch = min(batch_size, n - first)
-            lanes = min(LANES, pieces(batch, block))
+        for first in range(0, n, job.batch_size):
+            batch = min(job.batch_size, n - first)
+            lanes = min(LANES, pieces(batch, job.block))
             for lane in prange(lanes):
                 sums[lane] = _rows_item(
                     lane,
                     layout,
                     theta,
-                    x,
+                    job,
                     target,
-                    row_scale,
                     order,
                     first,
                     batch,
-                    block,
-                    works[lane],
+                    works[lane % slots],
                     gradients[lane],
                 )
             total = 0.0
@@ -354,75 +309,61 @@ def _rows_lanes(layout, theta, x, target, row_scale, orders, epochs, batch_size,
                 return step
             for part in prange(parts):
                 start, stop = span(part, parts, theta.size)
-                _rows_update(theta, gradients, lanes, lr, start, stop)
+                _rows_update(theta, gradients, lanes, job.lr, start, stop)
             step += 1
     return -1
 
 
+#: The same steps on the calling thread alone, and with the lanes across threads: the same bits.
+_rows_alone, _rows_shared = strict(_rows_steps), strict(parallel=True)(_rows_steps)
+
+
+@strict(parallel=True)
+def _rows_members(layout, thetas, job, targets, orders, works, gradients, failed):
+    """A member a thread at a time; ``works`` and ``gradients`` hold a set of buffers for each of S slots."""
+    slots = works.shape[0]
+    for slot in prange(slots):
+        low, high = span(slot, slots, thetas.shape[0])
+        for e in range(low, high):
+            if failed[e] < 0:
+                failed[e] = _rows_alone(
+                    layout, thetas[e], job, targets[e], orders[:, e], works[slot], gradients[slot]
+                )
+
+
+def together(members: int, thread_count: int) -> int:
+    """How many members run a thread each; the rest share all threads, one after the other."""
+    return members - members % thread_count
+
+
 def rows_epochs(
-    layout: Layout,
-    thetas: Any,
-    x: Any,
-    targets: Any,
-    row_scale: Any,
-    orders: Any,
-    epochs: int,
-    batch_size: int,
-    block: int,
-    lr: Any,
-    failed: Any,
-    thread_count: int,
+    layout: Layout, thetas: Any, job: Job, targets: Any, orders: Any, failed: Any, thread_count: int
 ) -> None:
-    """Run ``epochs`` epochs of the rows plan on every member with ``failed[e] < 0``.
+    """Run a job on every member with ``failed[e] < 0``, by the rows plan.
 
     Parameters
     ----------
     thetas : (E, P) array, changed in place
-    x : (n, d); targets : (E, n, m); row_scale : (n,)
-    orders : (C, E, n) int32, the row order of each epoch (epoch t uses ``orders[t % C]``)
-    failed : (E,) int64, changed in place: step (counted from this call) of a member's first non-finite loss
+    targets : (E, n, m) array
+    orders : (C, E, n) int32 array
+        The row order of each epoch; epoch t uses ``orders[t % C]``.
+    failed : (E,) int64 array, changed in place
+        Step (counted from this call) of a member's first non-finite loss.
     """
-    members, size = thetas.shape
-    work_size = int(_workspace_size(layout, min(block, batch_size, x.shape[0])))
-    together = members - members % thread_count if thread_count > 1 else members
-    if together:
-        slots = min(thread_count, together)
-        works = np.empty((slots, work_size), thetas.dtype)
-        gradients = np.empty((slots, LANES, size), thetas.dtype)
+    size, real = thetas.shape[1], thetas.dtype
+    work = int(_workspace_size(layout, min(job.block, job.batch_size, job.x.shape[0])))
+    apart = together(thetas.shape[0], thread_count)
+    if apart:
+        slots = min(thread_count, apart)
+        works, gradients = np.empty((slots, 1, work), real), np.empty((slots, LANES, size), real)
         _rows_members(
-            layout,
-            thetas[:together],
-            x,
-            targets[:together],
-            row_scale,
-            orders[:, :together],
-            epochs,
-            batch_size,
-            block,
-            lr,
-            works,
-            gradients,
-            failed[:together],
+            layout, thetas[:apart], job, targets[:apart], orders[:, :apart], works, gradients, failed[:apart]
         )
-    if together < members:
-        works = np.empty((LANES, work_size), thetas.dtype)
-        gradients = np.empty((LANES, size), thetas.dtype)
-        for e in range(together, members):
+    if apart < thetas.shape[0]:
+        works, gradients = np.empty((LANES, work), real), np.empty((LANES, size), real)
+        for e in range(apart, thetas.shape[0]):
             if failed[e] < 0:
-                failed[e] = _rows_lanes(
-                    layout,
-                    thetas[e],
-                    x,
-                    targets[e],
-                    row_scale,
-                    orders[:, e],
-                    epochs,
-                    batch_size,
-                    block,
-                    lr,
-                    works,
-                    gradients,
-                )
+                failed[e] = _rows_shared(layout, thetas[e], job, targets[e], orders[:, e], works, gradients)
 
 
 # --- forward ---------------------------------------------------------------------------------------------------
@@ -431,10 +372,11 @@ def rows_epochs(
 @strict(parallel=True)
 def _forward_members(layout, thetas, x, row_scale, block, order, works, outputs):
     members, n, m = outputs.shape
-    blocks = (n + block - 1) // block
+    blocks = pieces(n, block)
     slots = works.shape[0]
     for slot in prange(slots):
-        for item in range(slot * members * blocks // slots, (slot + 1) * members * blocks // slots):
+        low, high = span(slot, slots, members * blocks)
+        for item in range(low, high):
             e, start = item // blocks, (item % blocks) * block
             rows = min(block, n - start)
             gather(x, order, start, rows, works[slot])

@@ -356,23 +356,18 @@ class _Trainer:
 
     def _epochs(self, first_epoch: int, epochs: int) -> None:
         failed = np.where(self.history.diverged_at > 0, 0, -1)
-        arguments = (
-            self.layout,
-            self.nets.theta,
+        job = _sgd_cpu.Job(
             self.x,
-            self.targets,
             self.row_scale,
-            self._orders(first_epoch, epochs),
             epochs,
             self.history.batch_size,
+            self.block,
+            self.nets.dtype.type(self.history.lr),
         )
-        rate = self.nets.dtype.type(self.history.lr)
+        run = _sgd_cpu.rows_epochs if self.plan == "rows" else _layers_cpu.layers_epochs
+        orders = self._orders(first_epoch, epochs)
         started = time.perf_counter()
-        with np.errstate(all="ignore"):
-            if self.plan == "rows":
-                _sgd_cpu.rows_epochs(*arguments, self.block, rate, failed, self.threads)
-            else:
-                _layers_cpu.layers_epochs(*arguments, rate, failed, self.threads)
+        run(self.layout, self.nets.theta, job, self.targets, orders, failed, self.threads)
         self.seconds += time.perf_counter() - started
         new = (failed >= 0) & (self.history.diverged_at == 0)
         self.history.diverged_at[new] = first_epoch * self._steps_per_epoch + failed[new] + 1
