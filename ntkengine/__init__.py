@@ -34,6 +34,7 @@ _HOME = {
     "train": "ntkengine.finite.sgd",
 }
 _MODULES = (
+    "activations",
     "design",
     "errors",
     "experiments",

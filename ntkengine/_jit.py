@@ -26,16 +26,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
 import os
 import pickle
+import shutil
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import llvmlite
@@ -46,10 +48,11 @@ from numba import types
 from numba.core import cgutils, event
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from threadpoolctl import ThreadpoolController
+
+from ntkengine._check import integer
 
 __all__ = [
     "blas_single_thread",
@@ -85,36 +88,64 @@ _PRANGE_ONLY = {
 # --- cache -----------------------------------------------------------------------------------------------------
 
 
-def _hash_sources(root: Path) -> str:
-    """Hash of a Python file, or of all those below a folder, and of the compiler's versions (16 hex digits)."""
+@cache
+def source_hash() -> str:
+    """Hash of this package's Python sources and of the compiler's versions (16 hex digits)."""
     digest = hashlib.sha256()
-    for path in [root] if root.is_file() else sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root.parent).as_posix().encode())
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
     return digest.hexdigest()[:16]
 
 
-@cache
-def source_hash() -> str:
-    """Hash of this package's sources and of the compiler's versions."""
-    return _hash_sources(Path(__file__).parent)
+def code_identity(function: Callable[..., Any]) -> str | None:
+    """A text that is the same only for the same code: bytecode, constants, defaults, and all it refers to, recursively.
+
+    None if that cannot be told: a closure, or a global that is neither a number, nor a function of which the same holds,
+    nor a module of this package or of plain mathematics (the sources of this package are in the cache folder's name).
+    """
+    parts: list[str] = []
+    return hashlib.sha256("|".join(parts).encode()).hexdigest() if _describe(function, parts, set()) else None
 
 
-@cache
-def _package_hash(top: str) -> str:
-    file = Path(inspect.getsourcefile(sys.modules[top]) or "")
-    return _hash_sources(file.parent if file.name == "__init__.py" else file)
+def _describe(function: Any, parts: list[str], seen: set[int]) -> bool:
+    function = getattr(function, "py_func", function)
+    if id(function) in seen:
+        return True
+    seen.add(id(function))
+    if not isinstance(function, FunctionType) or function.__closure__:
+        return False
+    if function.__module__.partition(".")[0] == __package__:
+        parts.append(f"{function.__module__}.{function.__qualname__}:{function.__code__.co_firstlineno}")
+        return True
+    parts.append(repr((function.__defaults__, function.__kwdefaults__)))
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
+        parts.append(repr((code.co_code, constants, code.co_names, code.co_varnames)))
+        codes += [c for c in code.co_consts if isinstance(c, CodeType)]
+        for name in code.co_names:
+            if name in function.__globals__ and not _describe_value(
+                name, function.__globals__[name], parts, seen
+            ):
+                return False
+    return True
 
 
-def code_hash(function: Callable[..., Any]) -> str:
-    """Hash of all sources of the package that a function comes from; OSError or TypeError where there are none."""
-    top = function.__module__.partition(".")[0]
-    if top == __package__:
-        return source_hash()
-    if top == "__main__":
-        raise TypeError("code of a script or a prompt has no package")
-    return _package_hash(top)
+def _describe_value(name: str, value: Any, parts: list[str], seen: set[int]) -> bool:
+    if isinstance(value, (bool, int, float, np.generic)):
+        parts.append(f"{name}={value!r}")
+        return True
+    if isinstance(value, ModuleType):
+        parts.append(f"{name}={value.__name__}")
+        return value.__name__.partition(".")[0] in (__package__, "math", "numpy")
+    if isinstance(value, (np.ufunc, BuiltinFunctionType)):
+        parts.append(f"{name}={value.__name__}")
+        return isinstance(value, np.ufunc) or value.__module__ in ("math", "builtins")
+    return _describe(value, parts, seen)
 
 
 @cache
@@ -126,7 +157,7 @@ def cache_directory() -> Path | None:
 
         root = user_cache_path("ntkengine", appauthor=False) / "jit"
     elif base.strip():
-        root = Path(base).expanduser() / "jit"
+        root = Path(os.path.expanduser(base)) / "jit"
     else:
         return None
     folder = root / source_hash()
@@ -137,7 +168,17 @@ def cache_directory() -> Path | None:
         probe.unlink()
     except OSError:
         return None
+    _forget_old(folder)
     return folder
+
+
+def _forget_old(current: Path) -> None:
+    """Remove the folders of other versions that were not used for a month; mark this one as used."""
+    with contextlib.suppress(OSError):
+        os.utime(current)
+        for folder in current.parent.iterdir():
+            if folder != current and time.time() - folder.stat().st_mtime > 30 * 86400:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class _EntryFile:
@@ -402,17 +443,46 @@ def _blas_controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-@contextlib.contextmanager
-def blas_single_thread() -> Iterator[None]:
+class _BlasLimit:
+    """One BLAS thread while anybody, in any Python thread, is inside; the caller's settings when the last one leaves."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limiter: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limiter = _blas_controller().limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limiter.restore_original_limits()
+
+
+_blas_limit = _BlasLimit()
+
+
+def blas_single_thread() -> AbstractContextManager[None]:
     """Inside, every BLAS uses one thread: two pools on the same cores stall each other. Restored on the way out."""
-    with _blas_controller().limit(limits=1, user_api="blas"):
-        yield
+    return _blas_limit
 
 
 def thread_count(requested: int | None = None) -> int:
-    """Number of threads to use: ``requested``, at most what numba was started with; None means all of those."""
+    """Number of threads to use: ``requested``, at most what numba was started with; None means all of those.
+
+    Raises
+    ------
+    InputError
+        If ``requested`` is not an integer ≥ 1.
+    """
     available = int(numba.config.NUMBA_NUM_THREADS)
-    return available if requested is None else max(1, min(int(requested), available))
+    return (
+        available if requested is None else min(integer("threads", requested, 1, " or None (all)"), available)
+    )
 
 
 @contextlib.contextmanager
@@ -468,6 +538,3 @@ def _clocked() -> Iterator[None]:
         yield
     finally:
         compile_clock.leave()
-
-
-_ = cpu_target  # initialises the CPU target before the first tile is loaded from the cache

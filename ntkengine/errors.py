@@ -40,11 +40,17 @@ class UnknownNameError(InputError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        wanted = name.lower()
+        near = get_close_matches(wanted, names, n=1, cutoff=0.5) or [
+            n for n in names if wanted and wanted in n
+        ]
         hint = f" Did you mean {near[0]!r}?" if near else ""
         listing = ", ".join(names) if names else "none is installed"
         super().__init__(f"unknown {kind} {name!r}.{hint} Known: {listing}.")
         self.kind, self.name, self.known = kind, name, tuple(names)
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, tuple[str, ...]]]:
+        return UnknownNameError, (self.kind, self.name, self.known)
 
 
 class DataError(NtkengineError, ValueError):

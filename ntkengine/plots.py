@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ntkengine.store import Run
 
-__all__ = ["COLOURS", "FIGURES", "check_path", "draw", "save", "shallowify"]
+__all__ = ["COLOURS", "FIGURES", "check_path", "draw", "figure_format", "save", "shallowify"]
 
 COLOURS = {"blue": "#0072B2", "orange": "#D55E00", "green": "#009E73", "pink": "#CC79A7", "grey": "#5F5F5F"}
 
@@ -49,6 +50,15 @@ _STYLE: Any = {
 _ENSEMBLES = ((COLOURS["grey"], ":"), (COLOURS["blue"], "-"), (COLOURS["orange"], "--"))
 
 
+#: Variables of training curves and their titles, in the order they are drawn.
+_CURVES = {
+    "train_loss": "training loss",
+    "test_loss": "test loss",
+    "train_accuracy": "training accuracy",
+    "test_accuracy": "test accuracy",
+}
+
+
 def draw(run: Run) -> Figure:
     """The figure of a run, by its kind.
 
@@ -64,12 +74,38 @@ def draw(run: Run) -> Figure:
     return FIGURES[run.kind](run)
 
 
-def check_path(path: str | os.PathLike[str]) -> str:
+def figure_format(path: str | os.PathLike[str]) -> str:
     """The format that a figure's path asks for: ``"png"``, ``"svg"`` or ``"pdf"``; InputError for any other ending."""
     kind = Path(path).suffix.lower().lstrip(".")
     if kind not in ("png", "svg", "pdf"):
         raise InputError(f"a figure's path must end in .png, .svg or .pdf, not {str(path)!r}")
     return kind
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """InputError or StoreError if a figure could not be written there; makes the folder, leaves nothing in it."""
+    figure_format(path)
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"the figure's path {str(path)!r} is a folder; name a file")
+    with _writing(target) as temporary:
+        temporary.touch()
+        temporary.unlink()
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target``; on failure it is removed and the cause becomes a StoreError."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise StoreError(
+            f"cannot write the figure {target}: {error.strerror or error}; choose another path"
+        ) from error
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
@@ -84,55 +120,45 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """
     import matplotlib as mpl
 
-    kind = check_path(path)
+    kind = figure_format(path)
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context(_STYLE):
-            figure.savefig(temporary, format=kind, metadata=metadata)
+    with _writing(target) as temporary, mpl.rc_context(_STYLE):
+        figure.savefig(temporary, format=kind, metadata=metadata)
         os.replace(temporary, target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise StoreError(
-            f"cannot write the figure {target}: {error.strerror or error}; choose another path"
-        ) from error
     return target
 
 
 def shallowify(run: Run) -> Figure:
-    """Activation, kernels and training curves of a ``shallowify`` run, in six panels."""
+    """Activation, kernels and training curves of a ``shallowify`` run, in seven panels (five for regression)."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(10.2, 5.8), layout="constrained")
-        axes = figure.subplots(2, 3)
-        _activation_panel(axes[0, 0], run)
-        _kernel_panel(axes[0, 1], run)
-        _kernel_error_panel(axes[0, 2], run)
+        figure = Figure(figsize=(11.4, 6.0), layout="constrained")
+        grid = figure.add_gridspec(2, 12)
+        for column, panel in enumerate((_activation_panel, _kernel_panel, _kernel_error_panel)):
+            panel(figure.add_subplot(grid[0, 4 * column : 4 * column + 4]), run)
         config, results = run.config, run.results
-        titles = [
-            ("train_loss", "training loss"),
-            ("test_loss", "test loss"),
-            ("test_accuracy", "test accuracy"),
+        shown = [name for name in _CURVES if name in run.variables]
+        below = [
+            figure.add_subplot(grid[1, 12 * i // len(shown) : 12 * (i + 1) // len(shown)])
+            for i in range(len(shown))
         ]
-        for ax, (name, title) in zip(axes[1], titles):
-            _curves_panel(ax, run, name, title)
-        if "test_accuracy" not in run.variables:
-            axes[1, 2].set_axis_off()
-            axes[1, 2].text(0.5, 0.5, "regression task:\nno accuracy", ha="center", va="center")
-        axes[1, 0].legend()
+        for ax, name in zip(below, shown):
+            _curves_panel(ax, run, name, _CURVES[name])
+        if below[0].lines:
+            below[0].legend()
         task = results["task"]
         lift = "; mimic radially lifted" if results["radial_lift"] else ""
+        several = "; bands ±1 std" if config["members"] > 1 else ""
+        each = "1 network each" if config["members"] == 1 else f"{config['members']} networks each"
         state = "" if run.status == "complete" else f"  [{run.status}]"
-        figure.suptitle(
-            f"Shallowification of a {config['depth']}-hidden-layer {config['activation']} network on {task['name']}: width "
-            f"{config['width']}, {config['members']} networks each, lr {config['lr']:g}{lift}{state}",
-            fontsize=10.5,
+        title = (
+            f"Shallowification of {config['depth']} hidden layers of {config['activation']} on {task['name']}: width "
+            f"{config['width']}, {each}, lr {config['lr']:g}{lift}{several}{state}"
         )
+        figure.suptitle("\n".join(textwrap.wrap(title, 120)).replace("$", r"\$"), fontsize=10.5)
     return figure
 
 
@@ -175,7 +201,7 @@ def _kernel_panel(ax: Axes, run: Run) -> None:
         color=COLOURS["green"],
         label=f"designed, width {run.config['width']} (±1 std)",
     )
-    ax.set(xlabel="cosine c", ylabel="K(c)", title="neural tangent kernels")
+    ax.set(xlabel="cosine c", ylabel="K(c)", title="neural tangent kernels", xticks=[-1, -0.5, 0, 0.5, 1])
     ax.legend()
 
 
@@ -214,8 +240,6 @@ def _kernel_error_panel(ax: Axes, run: Run) -> None:
 
 
 def _curves_panel(ax: Axes, run: Run, name: str, title: str) -> None:
-    if name not in run.variables:
-        return
     epochs = run.variables["epoch"].values
     values = run.variables[name].values
     for i, (colour, style) in enumerate(_ENSEMBLES):
@@ -227,12 +251,22 @@ def _curves_panel(ax: Axes, run: Run, name: str, title: str) -> None:
         ax.plot(x, mean, color=colour, ls=style, label=label)
         if values.shape[1] > 1:
             std = values[i][:, known].std(axis=0, ddof=1)
-            ax.fill_between(x, mean - std, mean + std, color=colour, alpha=0.18, lw=0)
+            low = np.maximum(mean - std, 1e-2 * mean)  # stays on a logarithmic axis
+            ax.fill_between(x, low, mean + std, color=colour, alpha=0.18, lw=0)
     ax.set_xscale("symlog", linthresh=1)
     ax.set_xlim(0, max(int(epochs[-1]), 1))
-    if name.endswith("loss"):
+    if not ax.lines:
+        ax.text(0.5, 0.5, "not trained", ha="center", va="center", transform=ax.transAxes)
+    elif name.endswith("loss"):
+        from matplotlib.ticker import LogFormatter, LogLocator
+
         ax.set_yscale("log")
-    ax.set(xlabel="epoch", title=f"{title} (mean ± 1 std)")
+        low, high = ax.get_ylim()
+        few = high < 30 * low  # little more than a decade: name some values between its ends
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+        ax.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(9, 9)))
+        ax.yaxis.set_minor_formatter("")
+    ax.set(xlabel="epoch", title=title)
 
 
 #: Figure functions by kind of run.

@@ -1,8 +1,8 @@
 """Entry-point discovery and the registries of named things: activations, kernels and tasks.
 
-Built-ins are declared as entry points of this distribution (see ``pyproject.toml``) and so come through the same door as
-everybody else's; an installation without metadata still finds them, from the same table. Looking a name up loads that
-one entry; listing names loads nothing. A plugin that fails to load becomes one :class:`~ntkengine.errors.PluginWarning`.
+Each registry has a table of built-ins, ``name -> "module:attribute"``, and adds the entry points of its group that other
+distributions declare; both load through the same door. Looking a name up loads that one entry; listing names loads nothing.
+A plugin that fails to load becomes one :class:`~ntkengine.errors.PluginWarning`.
 """
 
 from __future__ import annotations

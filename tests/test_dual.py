@@ -1,5 +1,6 @@
 """Duals of activations: pair integrals against quadrature, every activation against independent duals."""
 
+import itertools
 import math
 
 import mpmath as mp
@@ -252,3 +253,32 @@ def test_errors():
         dual(activation("relu"), -1.0)
     with pytest.raises(InputError, match="not finite"):
         dual(activation("exp", b=10.0), 1e4)
+
+
+@pytest.mark.filterwarnings("ignore::ntkengine.errors.AccuracyWarning")
+@pytest.mark.parametrize("q", [1.0, 100.0, 400.0])
+def test_values_at_one_are_the_expectations_even_where_the_series_falls_short(q):
+    """tanh at high variance is nearly a step; what the last term of the series leaves out is not lost."""
+    here = dual(activation("tanh"), q)
+    root = math.sqrt(q)
+    edges = [0.0, *np.geomspace(1e-4, 1.0, 30), 3.0, 6.0, 12.0]
+    parts = [
+        (
+            quad(lambda x: 2 * np.tanh(root * x) ** 2 * np.exp(-x * x / 2), a, b, epsabs=0, epsrel=1e-13)[0],
+            quad(lambda x: 2 * np.cosh(root * x) ** -4.0 * np.exp(-x * x / 2), a, b, epsabs=0, epsrel=1e-13)[
+                0
+            ],
+        )
+        for a, b in itertools.pairwise(edges)
+    ]
+    square, slope = np.sum(parts, axis=0) / math.sqrt(2 * math.pi)
+    assert here.value_at_one == pytest.approx(square, rel=1e-11)
+    assert here.derivative_at_one == pytest.approx(slope, rel=1e-9)
+    found = here.evaluate(np.zeros(1), np.full(1, 2.0))
+    assert found.derivative[0] == pytest.approx(slope, rel=1e-9)
+    assert found.deficit[0] == 0
+
+
+def test_a_kernel_that_cannot_be_had_is_refused():
+    with pytest.raises(InputError, match=r"out of reach: 8192 terms leave 100% of E\[φ²\]"):
+        dual(activation("cos", b=190.0), 1.0)

@@ -152,8 +152,7 @@ def test_recovers_a_kernel_of_the_family_itself(name, truth, kind, stds):
 def test_progress_and_seed_are_used(target):
     seen = []
     fit_activation(target, "relu_cos", starts=3, progress=lambda *state: seen.append(state))
-    assert [s[:2] for s in seen] == [(1, 3), (2, 3), (3, 3)]
-    assert seen[0][2] >= seen[1][2] >= seen[2][2]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_a_family_with_a_value_jump_and_no_scatter():
@@ -204,7 +203,7 @@ def test_errors(target):
         fit_activation(Flat(np.nan), "relu_cos")
     with pytest.raises(InputError, match="max_neuron_variance is 0"):
         fit_activation(target, "relu_cos", max_neuron_variance=0)
-    with pytest.raises(InputError, match="starts is 0"):
+    with pytest.raises(InputError, match="starts must be an integer ≥ 1, not 0"):
         fit_activation(target, "relu_cos", starts=0)
     with pytest.raises(InputError, match=r"angles is 6; 'relu_cos' has 7"):
         fit_activation(target, "relu_cos", angles=6)

@@ -1,11 +1,16 @@
 """Discovery through real metadata: small distributions written into a folder on the path."""
 
+import copy
+import os
+import pickle
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
+import ntkengine as nk
+from ntkengine.activations import ActivationFamily
 from ntkengine.activations.base import _builtins, _check
 from ntkengine.errors import InputError, PluginWarning, UnknownNameError
 from ntkengine.plugins import Registry
@@ -112,24 +117,66 @@ def test_unknown_name_lists_and_suggests():
         registry().get("softpluss")
 
 
-def test_a_plugins_tile_is_compiled_anew_when_its_helper_changes(install, tmp_path):
-    """The machine-code cache is keyed by all of a plugin's sources: an edited helper in another file is noticed."""
-    package = tmp_path / "kinked"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "family.py").write_text(
-        "from ntkengine.activations import ActivationFamily\n"
-        "from ntkengine._jit import strict\n"
-        "from kinked.helper import factor\n"
-        "def pair(z, p):\n    T = type(z)\n    return T(factor) * z, T(factor)\n"
-        "family = ActivationFamily('kinked', pair, 'c z')\n"
-    )
-    code = "from kinked.family import family; print(family()(1.0))"
-    seen = []
-    for factor in (2.0, 5.0):
-        (package / "helper.py").write_text(f"factor = {factor}\n")
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+CHILD = """
+import sys
+sys.path.insert(0, ".")
+from {module} import *
+print([float(f()(3.0)) for f in families])
+"""
+
+HEADER = "from ntkengine.activations import ActivationFamily\n"
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (  # an edited helper in another file of the package
+            [
+                "from helper import k\ndef pair(z, p):\n    return k(z), z\nfamilies = [ActivationFamily('a', pair, '')]"
+            ]
+            * 2,
+            [[6.0], [15.0]],
+        ),
+        (  # two lambdas on lines that look alike, a reused name, other defaults
+            [
+                "families = [ActivationFamily('a', lambda z, p: (z, z), ''), "
+                "ActivationFamily('a', lambda z, p: (z + z, z), '')]",
+                "def pair(z, p):\n    return z * z, z\none = pair\ndef pair(z, p):\n    return z * z * z, z\n"
+                "families = [ActivationFamily('a', one, ''), ActivationFamily('a', pair, '')]",
+                "def make(k):\n    def pair(z, p, k=k):\n        return z * k, z\n    return pair\n"
+                "families = [ActivationFamily('a', make(5.0), ''), ActivationFamily('a', make(7.0), '')]",
+                "def make(k):\n    def pair(z, p):\n        return z * k, z\n    return pair\n"
+                "families = [ActivationFamily('a', make(5.0), ''), ActivationFamily('a', make(7.0), '')]",
+            ],
+            [[3.0, 6.0], [9.0, 27.0], [15.0, 21.0], [15.0, 21.0]],
+        ),
+    ],
+)
+def test_cached_code_is_never_another_functions(texts, expected, tmp_path):
+    """Each text is run twice in fresh processes with one cache: the second time, what can be cached comes from it."""
+    environment = {**os.environ, "NTKENGINE_CACHE_DIR": str(tmp_path / "cache")}
+    for number, (text, values) in enumerate(zip(texts, expected)):
+        (tmp_path / "helper.py").write_text(
+            f"FACTOR = {[2.0, 5.0][number % 2]}\nfrom numba import njit\n@njit\ndef k(z):\n    return FACTOR * z\n"
         )
-        seen.append(float(done.stdout))
-    assert seen == [2.0, 5.0]
+        (tmp_path / "family_module.py").write_text(HEADER + text + "\n")
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, "-B", "-c", CHILD.format(module="family_module")],
+                capture_output=True, text=True, check=True, cwd=tmp_path, env=environment,
+            )  # fmt: skip
+            assert done.stdout.strip() == str(values)
+
+
+def test_activations_of_unregistered_families_copy_and_pickle(monkeypatch):
+    """By value where the registry does not know the family, even if its name is a built-in's."""
+    phi = ActivationFamily("relu", _leaky, "max(z, 0.5 z)")()
+    for copied in (copy.deepcopy(phi), pickle.loads(pickle.dumps(phi))):
+        assert copied(-1.0) == -0.5
+    registered = nk.activation("sin", a=0.5, b=6.0)
+    assert pickle.loads(pickle.dumps(registered)) == registered
+
+
+def _leaky(z, p):
+    half = type(z)(0.5)
+    return max(z, half * z), half

@@ -34,7 +34,7 @@ def data(n=37, d=5, m=3, seed=0):
 
 @pytest.fixture(params=["rows", "layers"])
 def plan(request, monkeypatch):
-    monkeypatch.setattr(sgd, "choose_plan", lambda nets: request.param)
+    monkeypatch.setattr(sgd, "choose_plan", lambda *shape: request.param)
     return request.param
 
 
@@ -178,7 +178,7 @@ def test_the_plans_agree(monkeypatch):
     x, y = data(n=90)
     results = []
     for name in ("rows", "layers"):
-        monkeypatch.setattr(sgd, "choose_plan", lambda nets, name=name: name)
+        monkeypatch.setattr(sgd, "choose_plan", lambda *shape, name=name: name)
         nets = fcn("tanh", 3, STDS).init(width=(70, 600, 20), n_inputs=5, n_outputs=3, dtype="float64")
         nk.train(nets, x, y, lr=0.05, epochs=5)
         results.append(nets.theta.copy())
@@ -189,7 +189,11 @@ def test_plan_depends_on_the_shape_alone():
     wide = fcn("relu", 1, STDS).init(width=5000, n_inputs=50)
     small = fcn("relu", 4, STDS).init(width=128, n_inputs=11)
     deep = fcn("relu", 4, STDS).init(width=512, n_inputs=11)
-    assert [sgd.choose_plan(nets) for nets in (wide, small, deep)] == ["rows", "rows", "layers"]
+    assert [sgd.choose_plan(nets.fan, nets.n_parameters, 4) for nets in (wide, small, deep)] == [
+        "rows",
+        "rows",
+        "layers",
+    ]
 
 
 def test_centered_training_is_training_on_shifted_targets():
@@ -237,15 +241,25 @@ def test_a_diverging_member_stops_and_the_others_go_on(plan):
     assert np.isnan(history.train_loss[1, -1])
 
 
-def test_divergence_is_dated_to_the_step(plan):
-    """The first step whose loss is not finite, counted by running the oracle until its own loss overflows."""
+@pytest.mark.parametrize("epochs", [1, 2, 3, 40])
+def test_divergence_is_dated_to_the_step(plan, epochs):
+    """Parameters of 1e60 double their exponent every step or so: the oracle says which loss is the first not to be finite.
+
+    The step that made it so is named; the first, if the loss is not finite to begin with.
+    """
     x, y = data(n=20, m=1)
     nets = fcn("relu", 1, NO_BIAS).init(width=8, n_inputs=5, dtype="float64")
+    nets.theta *= 1e30
     with np.errstate(all="ignore"):
-        losses, _ = oracle.sgd(as_oracle(nets, 0), x, y, "relu", NO_BIAS, 1e4, [np.arange(20)] * 60)
-    first = int(np.flatnonzero(~np.isfinite(losses))[0]) + 1
-    history = nk.train(nets, x, y, lr=1e4, epochs=60, centered=False)
-    assert abs(history.diverged_at[0] - first) <= 1
+        losses, after = oracle.sgd(as_oracle(nets, 0), x, y, "relu", NO_BIAS, 0.1, [np.arange(20)] * epochs)
+        losses.append(oracle.loss(oracle.forward(after, x, "relu", NO_BIAS)[0], y))
+    bad = np.flatnonzero(~np.isfinite(losses))
+    history = nk.train(nets, x, y, lr=0.1, epochs=epochs, centered=False)
+    expected = 0 if bad.size == 0 else max(int(bad[0]), 1)
+    assert history.diverged_at[0] == expected
+    assert epochs < 40 or expected > 0
+    if expected:
+        assert np.isnan(history.train_loss[0, -1])
 
 
 def test_interrupting_keeps_the_snapshots():
@@ -306,6 +320,8 @@ def test_log_spaced():
         ({"loss": "hinge"}, "loss"),
         ({"metric": "auc"}, "metric"),
         ({"device": "cuda"}, "device"),
+        ({"threads": 0}, "threads must be"),
+        ({"threads": -1}, "threads must be"),
         ({"snapshots": [99]}, "snapshots"),
         ({"X_test": np.zeros((2, 5))}, "X_test and Y_test"),
         ({"X_test": np.zeros((2, 4)), "Y_test": np.zeros((2, 3))}, "4 columns"),
@@ -347,7 +363,10 @@ def test_bad_data(x, y, words):
         ({"width": (3, 4)}, "depth 1"),
         ({"members": 0}, "members"),
         ({"members": []}, "members"),
-        ({"members": [-1]}, "members"),
+        ({"members": [-1]}, "member"),
+        ({"members": [2, 2]}, "none twice"),
+        ({"members": "ab"}, "members"),
+        ({"dtype": "foo"}, "dtype"),
         ({"n_inputs": 0}, "n_inputs"),
         ({"n_outputs": 0}, "n_outputs"),
         ({"seed": -1}, "seed"),
@@ -358,6 +377,16 @@ def test_bad_data(x, y, words):
 def test_bad_initialisation(options, words):
     with pytest.raises(InputError, match=words):
         fcn("relu", 1, NO_BIAS).init(**{"width": 4, "n_inputs": 2, **options})
+
+
+def test_training_that_does_not_fit_is_refused_before_allocating(monkeypatch):
+    x, y = data()
+    nets = fcn("relu", 2, NO_BIAS).init(width=300, n_inputs=5, n_outputs=3, members=2)
+    monkeypatch.setattr(sgd, "available_bytes", lambda: 10**6)
+    with pytest.raises(
+        InputError, match=r"2 networks of 92,400 parameters on 37 rows, 37 a step, needs about 0\.0 GiB"
+    ):
+        nk.train(nets, x, y, lr=0.1, epochs=1)
 
 
 def test_networks_from_parameters():

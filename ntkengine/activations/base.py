@@ -65,7 +65,7 @@ class ActivationFamily:
         ``kinks(p) -> sequence of Kink``. Between kinks φ must be smooth. None: smooth everywhere.
     coefficients : callable, optional
         ``coefficients(p, variance, degree) -> (degree+1,) array``: Hermite coefficients a_k(q) = E[φ(√q z) h_k(z)] in
-        closed form (DESIGN conventions: orthonormal probabilists' h_k). None: by quadrature.
+        closed form, with orthonormal probabilists' h_k. None: by quadrature.
     citation : str, optional
     """
 
@@ -84,14 +84,9 @@ class ActivationFamily:
     def identity(self) -> str | None:
         """Names the compiled tile in the machine-code cache: the same text always means the same function.
 
-        None where that cannot be promised (a closure, or code typed at a prompt), and then nothing is cached.
+        None where that cannot be promised (see :func:`ntkengine._jit.code_identity`), and then nothing is cached.
         """
-        if self.pair.__closure__:
-            return None
-        try:
-            return f"{self.pair.__module__}.{self.pair.__qualname__}:{_jit.code_hash(self.pair)}"
-        except (OSError, TypeError):
-            return None
+        return _jit.code_identity(self.pair)
 
     def __call__(self, **values: float) -> Activation:
         """The activation with these parameter values; the others at their defaults."""
@@ -184,6 +179,8 @@ class Activation:
     def both(self, z: ArrayLike) -> tuple[Floats, Floats]:
         """φ(z) and φ'(z), each of the shape of ``z``."""
         array = np.asarray(z)
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"z must hold real numbers, not {array.dtype}")
         dtype = np.dtype(np.float32) if array.dtype == np.float32 else np.dtype(np.float64)
         run = np.ascontiguousarray(array, dtype=dtype).reshape(-1)
         phi, dphi = np.empty_like(run), np.empty_like(run)
@@ -209,7 +206,12 @@ class Activation:
         return expand(self, degree, variance)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.name, self.parameters)
+        registered = self.name in registry and registry.get(self.name) is self.family
+        return (
+            (_rebuild, (self.name, self.parameters))
+            if registered
+            else (Activation, (self.family, self.values))
+        )
 
     def __str__(self) -> str:
         inside = ", ".join(f"{name}={value:.6g}" for name, value in self.parameters.items())

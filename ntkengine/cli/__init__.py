@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -59,16 +61,31 @@ def cli() -> None:
     """
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    if issubclass(category, (AccuracyWarning, PluginWarning)):
-        click.echo(f"Warning: {message}", err=True)
+def _show_warnings() -> None:
+    """Our own warnings in one line each, a kernel's accuracy once for all; nobody else's."""
+    seen: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        key = category.__name__ if issubclass(category, AccuracyWarning) else str(message)
+        if issubclass(category, (AccuracyWarning, PluginWarning)) and key not in seen:
+            seen.add(key)
+            click.echo(f"Warning: {_one_line(str(message))}", err=True)
+
+    warnings.showwarning = show
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 bad input, 130 interrupted."""
-    warnings.showwarning = _show_warning
+    _show_warnings()
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a terminal without our letters gets question marks, not a traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code = cli.main(args=args, prog_name="ntkengine", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(0)
@@ -88,9 +105,18 @@ def main(args: Sequence[str] | None = None) -> None:
         click.echo("Interrupted: nothing was finished, so nothing was written.", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()
+        _abandon_output()
         sys.exit(1)
+    except OSError as error:
+        _abandon_output()
+        click.echo(f"Error: {_one_line(str(error))}", err=True)
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _abandon_output() -> None:
+    """Let nothing that is still buffered fail once more when Python exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(text: str) -> str:

@@ -29,7 +29,7 @@ _POSITIVE = click.IntRange(min=1)
     "--family",
     default="relu2_cos",
     metavar="NAME",
-    help="Trainable activation fitted to the kernel: any registered one with parameters; relu_cos is the one of [RE].",
+    help="Trainable activation fitted to the kernel: any registered one with parameters; relu_cos is the published one.",
 )
 @click.option(
     "--starts", type=_POSITIVE, default=8, help="Starting points of the fit; the best result is kept."
@@ -99,17 +99,25 @@ _POSITIVE = click.IntRange(min=1)
     metavar="FILE",
     help="Also write the figure here (.png, .svg or .pdf).",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
+@click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", help="Where to train.")
 @click.option(
     "--threads", type=_POSITIVE, default=None, help="CPU threads [default: all]. Results do not depend on it."
 )
-@click.option("--quick", is_flag=True, help="A first look: width ≤ 128, 2 members, ≤ 64 epochs.")
-def shallowify(quick: bool, store_path: str, figure: str | None, **settings: Any) -> None:
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="A first look, in seconds: width 128, 2 members, 64 epochs, 4 networks for the check; what is given stays.",
+)
+@click.pass_context
+def shallowify(
+    context: click.Context, quick: bool, store_path: str, figure: str | None, **settings: Any
+) -> None:
     """Give a one-hidden-layer network the kernel of a deep one, and train both.
 
     Computes the NTK of a deep network, fits an activation function so that ONE hidden layer has that kernel, checks it
     on networks of finite width, trains three ensembles on the same task (one hidden layer, the deep network, the mimic)
-    and says how closely the mimic tracks the deep network. Writes one HDF5 run and one figure.
+    and says how closely the mimic tracks the deep network. Writes one HDF5 run and one figure. Ctrl-C ends the training
+    and keeps the ensembles that are finished.
 
     \b
     Examples:
@@ -119,71 +127,114 @@ def shallowify(quick: bool, store_path: str, figure: str | None, **settings: Any
     """
     from ntkengine import plots
     from ntkengine.cli.console import Bars, out
-    from ntkengine.experiments.shallowify import Plan, run
+    from ntkengine.experiments.shallowify import QUICK, Plan, run
     from ntkengine.store import Store
 
-    plan = Plan(**settings)
+    given = {
+        name
+        for name in settings
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    }
+    if settings["csv"] is None and settings["target"] is not None:
+        raise click.UsageError("--target names a column of a CSV file: give --csv too")
+    if settings["csv"] is not None and "task" in given:
+        raise click.UsageError("--csv and --task both say what to train on: give one of them")
     if quick:
-        plan = plan.quick()
-    if figure is not None:
-        plots.check_path(figure)
+        settings.update({name: value for name, value in QUICK.items() if name not in given})
     store = Store(store_path)
-    store.check_writable()
-    record = run(plan, Bars())
-    path = store.write(record)
-    drawing = plots.draw(record)
-    images = [plots.save(drawing, path.with_suffix(".png"))]
+
+    def ready() -> None:
+        store.check_writable()
+        if figure is not None:
+            plots.check_path(figure)
+
     if figure is not None:
-        images.append(plots.save(drawing, figure))
+        plots.figure_format(figure)
+    bars = Bars()
+    record = run(Plan(**settings), bars, ready)
+    path = store.write(record)
     console = out()
     for part in _report(record):
         console.print(part)
-    console.print(f"run     {path}")
+    console.print(f"run     {path}", soft_wrap=True)
+    try:
+        with bars.stage("drawing"):
+            drawing = plots.draw(record)
+            images = [plots.save(drawing, path.with_suffix(".png"))]
+            images += [plots.save(drawing, figure)] if figure is not None else []
+    except KeyboardInterrupt:
+        click.echo("Interrupted while drawing; the run is kept.", err=True)
+        raise SystemExit(130) from None
     for image in images:
-        console.print(f"figure  {image}")
+        console.print(f"figure  {image}", soft_wrap=True)
     if record.status != "complete":
         click.echo("Interrupted: what was finished is kept.", err=True)
         raise SystemExit(130)
 
 
-def _report(record: Run) -> list[str | Table]:
+def _report(record: Run) -> list[Table]:
     """The run in words and tables, for the terminal."""
+    from rich.table import Table
+
+
     results, config = record.results, record.config
     design, check, task = results["design"], results["check"], results["task"]
-    values = ", ".join(f"{name} {value:.6g}" for name, value in design["parameters"].items())
-    lift = (
-        "the inputs' norms vary: the mimic is trained with the radial lift f(x) = r g(x/r), r = |x|/√d"
-        if results["radial_lift"]
-        else "no radial lift"
-    )
-    lines: list[str | Table] = [
-        f"target  NTK of {config['depth']} hidden layers of {config['activation']}, σ_w {config['w_std']:.4g}, σ_b "
+    values = ", ".join(f"{name} = {value:.6g}" for name, value in design["parameters"].items())
+    lift = "no radial lift"
+    if results["radial_lift"]:
+        lift = "mimic with the radial lift f(x) = r g(x/r), r = |x|/√d"
+        lift = ("the inputs' norms vary: " if task["norms_vary"] else "") + lift
+    chance = "" if task["chance_accuracy"] is None else f", largest class {task['chance_accuracy']:.1%}"
+    seconds = results["compile_seconds"]
+    words = Table.grid(padding=(0, 2))
+    words.add_column(no_wrap=True)
+    words.add_column(overflow="fold")
+    layers = "1 hidden layer" if config["depth"] == 1 else f"{config['depth']} hidden layers"
+    words.add_row(
+        "target",
+        f"NTK of {layers} of {config['activation']}, σ_w {config['w_std']:.4g}, σ_b "
         f"{config['b_std']:g}; K(1) = {design['target_at_1']:.6g}",
-        f"design  {design['family']}: {values}",
-        f"        squared error {design['squared_error']:.4g} over 100 angles, largest {design['max_error']:.3g} "
-        f"({100 * design['max_error'] / design['target_at_1']:.2g} % of K(1)); {design['seconds']:.1f} s",
-        f"check   width {check['width']}, {check['members']} networks: mean NTK within {check['max_deviation']:.3g} of the "
-        f"infinite-width one (rms z-score {check['rms_z_score']:.2f}); spread at c = 1: {check['spread_at_1']:.3g}",
-        f"task    {task['name']}: {task['rows_train']} rows to train, {task['rows_test']} to test, {task['inputs']} inputs, "
-        f"{task['outputs']} outputs; {lift}",
-    ]
-    if results["networks"]:
-        lines.append(_networks_table(record))
-    if results["tracking"]:
-        lines.append(_tracking_table(record))
-    lines.append(
-        f"compile {results['compile_seconds']:.1f} s of this run went into compilation (kept for the next run)"
-        if results["compile_seconds"] >= 1.0
-        else "compile from the cache"
     )
-    return lines
+    words.add_row("design", f"{design['family']}: {values}")
+    poor = design["max_error"] > 0.05 * abs(design["target_at_1"])
+    words.add_row(
+        "error",
+        f"squared {design['squared_error']:.4g} over 100 angles, largest {design['max_error']:.3g} "
+        f"({100 * design['max_error'] / design['target_at_1']:.2g} % of K(1)); fitted in {design['seconds']:.1f} s"
+        + (f"; POOR: {design['family']} cannot follow this kernel, try another --family" if poor else ""),
+    )
+    words.add_row(
+        "check",
+        f"mean NTK of {check['members']} networks of width {check['width']}: within {check['max_gap_to_target']:.3g} of "
+        f"the target, {check['max_deviation']:.3g} of the designed kernel (rms z-score {check['rms_z_score']:.2f}); "
+        f"std over networks at c = 1: {check['spread_at_1']:.3g}",
+    )
+    words.add_row(
+        "task",
+        f"{task['name']}: {task['rows_train']} rows to train, {task['rows_test']} to test{chance}; {task['inputs']} inputs, "
+        f"{task['outputs']} outputs; {lift}",
+    )
+    words.add_row(
+        "compile", f"{seconds:.1f} s of this run" if seconds >= 1 else "nothing: all code was in the cache"
+    )
+    parts = [words]
+    if results["networks"]:
+        parts.append(_networks_table(record))
+    if results["tracking"]:
+        parts.append(_tracking_table(record))
+    return parts
 
 
 def _networks_table(record: Run) -> Table:
     from rich.table import Table
 
+    several = record.config["members"] > 1
+    spread = f" (mean ± std over {record.config['members']} networks)" if several else ""
     table = Table(
-        title=f"after {record.config['epochs']} epochs (mean ± std over {record.config['members']} networks)"
+        title=f"after {record.config['epochs']} epochs{spread}"
+        if record.status == "complete"
+        else f"so far{spread}",
+        caption="* of one network: the ensemble's time / (steps × networks), without compilation",
     )
     for heading in (
         "network",
@@ -192,14 +243,18 @@ def _networks_table(record: Run) -> Table:
         "test loss",
         "train acc.",
         "test acc.",
-        "ms a step",
+        "ms a step*",
     ):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
+        table.add_column(heading, justify="left" if heading == "network" else "right", overflow="fold")
+
+    def number(value: float, digits: int) -> str:
+        return f"{value:.{digits}f}" if abs(value) < 1e4 else f"{value:.3g}"
 
     def cell(value: dict[str, float] | None, scale: float = 1.0, digits: int = 4, unit: str = "") -> str:
-        if value is None or value["mean"] is None:
+        if value is None:
             return "–"
-        return f"{scale * value['mean']:.{digits}f} ± {scale * (value['std'] or 0):.{digits}f}{unit}"
+        spread = f" ± {number(scale * value['std'], digits)}" if several else ""
+        return f"{number(scale * value['mean'], digits)}{spread}{unit}"
 
     for summary in record.results["networks"].values():
         stopped = "" if summary["epoch"] == record.config["epochs"] else f" (epoch {summary['epoch']})"
@@ -211,8 +266,11 @@ def _networks_table(record: Run) -> Table:
             cell(summary["test_loss"]),
             cell(summary["train_accuracy"], 100, 1, " %"),
             cell(summary["test_accuracy"], 100, 1, " %"),
-            "–" if step is None or step != step else f"{1e3 * step:.3g}",
+            f"{1e3 * float(step):.3g}",
         )
+    table.caption = (
+        "* of one network: time of the ensemble's steps / (steps × networks), compilation left out"
+    )
     return table
 
 
@@ -222,7 +280,7 @@ def _tracking_table(record: Run) -> Table:
     deep = record.results["networks"]["deep"]["label"]
     table = Table(title=f"tracking distance from {deep}: largest gap of mean losses over all snapshots")
     for heading in ("network", "train loss", "test loss"):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
+        table.add_column(heading, justify="left" if heading == "network" else "right", overflow="fold")
     for name, gaps in record.results["tracking"].items():
         table.add_row(
             record.results["networks"][name]["label"], f"{gaps['train']:.4f}", f"{gaps['test']:.4f}"

@@ -111,7 +111,12 @@ class Objective:
         weights = self._density_root**2 * self._sizes
         value, moved = phi * phi, self.variance * slope * slope * (self.kind == "ntk")
         mean = float(weights @ (value + moved))
-        second = float(weights @ (value * value + 2 * value * moved + 3 * moved * moved))
+        fourth = weights * (value * value + 2 * value * moved + 3 * moved * moved)
+        second = float(fourth.sum())
+        if (
+            max(fourth[0], fourth[-1]) > 1e-12 * second
+        ):  # φ⁴ grows so fast that its mass lies beyond the nodes
+            return math.inf
         return second / mean**2 - 1 if mean > 0 else math.inf
 
     def _tabulated(self, phi: Activation, locations: Array, slopes: Array) -> tuple[Array, Array] | None:

@@ -1,6 +1,6 @@
 """Fit an activation of a given form so that a network with one hidden layer has a given kernel.
 
-Simon, Anand & DeWeese 2022 [RE] searched for the parameters of ``a·relu(z−b)+cz+d+e·cos(fz+g)`` with sampled networks.
+Simon, Anand & DeWeese 2022 searched for the parameters of ``a·relu(z−b)+cz+d+e·cos(fz+g)`` with sampled networks.
 Here the kernel of each candidate is exact, so that plain nonlinear least squares does it, and goes further.
 """
 
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from ntkengine import _jit
+from ntkengine._check import integer
 from ntkengine.activations.base import Activation, ActivationFamily, registry
 from ntkengine.design._objective import Objective
 from ntkengine.errors import InputError
@@ -32,6 +34,8 @@ _SPREAD = 3.0
 _CANDIDATES = 24
 #: Trust-region steps from every start, and from the most promising ones after that.
 _FIRST_STEPS, _LAST_STEPS = 80, 400
+#: Largest value of a target whose squares still leave room to compare them.
+_LARGEST = 1e50
 #: How many starts are followed to the end.
 _FINALISTS = 2
 
@@ -63,6 +67,13 @@ class Design:
         Kernels computed.
     seconds : float
         Wall time.
+
+    Examples
+    --------
+    >>> import ntkengine as nk
+    >>> design = nk.fit_activation(nk.FCN("erf").kernel("nngp"), "sin", kind="nngp", starts=2)
+    >>> bool(design.max_error < 0.05), design.activation.name
+    (True, 'sin')
     """
 
     activation: Activation
@@ -130,7 +141,7 @@ def fit_activation(
     starts: int = 8,
     seed: int = 0,
     max_neuron_variance: float = 10.0,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Design:
     """The member of a family of activations whose one-hidden-layer network comes nearest to a kernel.
 
@@ -158,7 +169,7 @@ def fit_activation(
         Softly enforced limit on :attr:`Design.neuron_variance`; ``inf`` for none. Without one, least squares likes huge slopes
         where z hardly ever is: the right kernel at infinite width, and none at any real one.
     progress : callable, optional
-        Called as ``progress(finished_starts, starts, best_squared_error)``.
+        Called as ``progress(finished_starts, starts)``.
 
     Returns
     -------
@@ -182,7 +193,7 @@ def fit_activation(
     began = time.perf_counter()
     if isinstance(family, str):
         family = registry.get(family)
-    _check(kernel, family, angles, starts)
+    _check(kernel, family, angles, starts, seed)
     check_kind(kind)
     if not max_neuron_variance > 0:
         raise InputError(
@@ -194,6 +205,11 @@ def fit_activation(
         bad = theta[~np.isfinite(target)][0]
         raise InputError(
             f"kernel {kernel.name} is not finite at the angle {bad:.6g}; a target must be finite on [0, π]"
+        )
+    if np.abs(target).max() > _LARGEST:
+        raise InputError(
+            f"kernel {kernel.name} reaches {np.abs(target).max():.1e}, beyond what least squares can square; its variances "
+            "(w_std, b_std) are out of all proportion: choose them of the order of 1"
         )
     fcn = FCN(family(), 1, w_std, b_std, readout_w_std, readout_b_std)
     objective = Objective(fcn, kind, theta)
@@ -220,14 +236,20 @@ def fit_activation(
         )
         return found.x, float(found.fun @ found.fun)
 
-    reached: list[tuple[Array, float]] = []
-    for start in _starts(family, objective, target, starts, seed):
-        reached.append(improve(start, _FIRST_STEPS))
-        if progress is not None:
-            progress(len(reached), starts, min(error for _, error in reached))
-    order = sorted(range(starts), key=lambda i: reached[i][1])
-    for i in order[:_FINALISTS]:
-        reached[i] = improve(_inside(family, reached[i][0]), _LAST_STEPS)
+    def watched(points: Iterator[Array]) -> Iterator[Array]:
+        for done, point in enumerate(points, start=1):
+            yield point
+            if progress is not None:
+                progress(done, starts)
+
+    with _jit.blas_single_thread():  # thousands of small products: a thread pool only stalls them
+        reached = [
+            improve(start, _FIRST_STEPS)
+            for start in watched(_starts(family, objective, target, starts, seed))
+        ]
+        order = sorted(range(starts), key=lambda i: reached[i][1])
+        for i in order[:_FINALISTS]:
+            reached[i] = improve(_inside(family, reached[i][0]), _LAST_STEPS)
     best = min(reached, key=lambda pair: pair[1])[0]
     phi = family(**{p.name: float(v) for p, v in zip(family.parameters, best)})
     fcn = FCN(phi, 1, w_std, b_std, readout_w_std, readout_b_std)
@@ -246,7 +268,7 @@ def fit_activation(
     )
 
 
-def _check(kernel: DotProductKernel, family: ActivationFamily, angles: int, starts: int) -> None:
+def _check(kernel: DotProductKernel, family: ActivationFamily, angles: int, starts: int, seed: int) -> None:
     if not isinstance(kernel, DotProductKernel):
         raise InputError(
             f"kernel is a {type(kernel).__name__}; it must be a DotProductKernel, such as FCN(...).kernel()"
@@ -260,9 +282,9 @@ def _check(kernel: DotProductKernel, family: ActivationFamily, angles: int, star
         raise InputError(
             f"activation {family.name!r} has no parameters, so there is nothing to fit; try 'relu_cos'"
         )
-    for name, value in (("angles", angles), ("starts", starts)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise InputError(f"{name} is {value!r}; it must be an integer of at least 1")
+    integer("angles", angles, 1)
+    integer("starts", starts, 1)
+    integer("seed", seed, 0)
     if angles < max(count, 2):
         raise InputError(
             f"angles is {angles}; {family.name!r} has {count} parameters, so at least {max(count, 2)} angles are needed"

@@ -1,8 +1,9 @@
 """Shallowification: a deep network, a one-hidden-layer network designed to have the deep one's NTK, and how they train.
 
-[RE] §4.1 and the figure "1HL ReLU, 4HL ReLU, 1HL mimic": the NTK of a deep network is computed, an activation function is
-fitted so that a single hidden layer has that kernel, the kernel is checked on networks of finite width, and three ensembles
-(one hidden layer with the plain activation, the deep network, the mimic) are trained on the same task with the same seeds.
+Simon, Anand & DeWeese 2022, §4.1 and the figure "1HL ReLU, 4HL ReLU, 1HL mimic": the NTK of a deep network is computed,
+an activation function is fitted so that a single hidden layer has that kernel, the kernel is checked on networks of finite
+width, and three ensembles (one hidden layer with the plain activation, the deep network, the mimic) are trained on the same
+task with the same seeds.
 
 Away from the sphere |x|² = d a mimic's kernel differs from the deep network's, so where the norms of the inputs vary the
 mimic is trained with the radial lift f(x) = r g(x/r), r = |x|/√d.
@@ -10,6 +11,7 @@ mimic is trained with the radial lift f(x) = r g(x/r), r = |x|/√d.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,11 +20,20 @@ from numpy.typing import NDArray
 
 from ntkengine import _jit
 from ntkengine.activations import Activation, activation
+from ntkengine.activations import registry as families
 from ntkengine.design.fit import Design, fit_activation
 from ntkengine.errors import DivergenceError, InputError
-from ntkengine.experiments.progress import Progress, Silent
-from ntkengine.finite.network import Networks, check_shape
-from ntkengine.finite.sgd import History, TrainingInterrupted, check_options, compile_steps, log_spaced, train
+from ntkengine.experiments.progress import Advance, Progress, Silent
+from ntkengine.finite.network import Networks, check_shape, parameter_count
+from ntkengine.finite.sgd import (
+    History,
+    TrainingInterrupted,
+    check_memory,
+    check_options,
+    compile_steps,
+    log_spaced,
+    train,
+)
 from ntkengine.infinite.fcn import FCN
 from ntkengine.kernels import DotProductKernel
 from ntkengine.predict import max_learning_rate
@@ -36,6 +47,8 @@ NETWORKS = ("shallow", "deep", "mimic")
 #: The order of training: the costly one last, so that an interrupted run keeps the others.
 _TRAINING_ORDER = ("shallow", "mimic", "deep")
 
+#: A loss this many times its first value has diverged, finite or not.
+_GROWN = 1e3
 _ANGLES = 181
 _CHECK_ANGLES = 33
 
@@ -69,16 +82,9 @@ class Plan:
     device: str = "auto"
     threads: int | None = None
 
-    def quick(self) -> Plan:
-        """The same plan at a size for a first look: narrow networks, few epochs."""
-        small = {
-            "width": min(self.width, 128),
-            "members": min(self.members, 2),
-            "epochs": min(self.epochs, 64),
-            "starts": 2,
-            "check_members": 4,
-        }
-        return Plan(**{**asdict(self), **small})
+
+#: What ``--quick`` makes of settings that were not given.
+QUICK: dict[str, Any] = {"width": 128, "members": 2, "epochs": 64, "check_members": 4}
 
 
 @dataclass
@@ -94,7 +100,6 @@ class _State:
     networks: dict[str, FCN]
     sizes: dict[str, int] = field(default_factory=dict)
     histories: dict[str, History] = field(default_factory=dict)
-    compile_seconds: float = 0.0
 
 
 def load(plan: Plan) -> Task:
@@ -111,13 +116,15 @@ def load(plan: Plan) -> Task:
     return make_task(plan.task, train_fraction=plan.train_fraction, seed=plan.seed)
 
 
-def run(plan: Plan, progress: Progress | None = None) -> Run:
+def run(plan: Plan, progress: Progress | None = None, ready: Callable[[], None] | None = None) -> Run:
     """Carry out a plan.
 
     Parameters
     ----------
     plan : Plan
     progress : Progress, optional
+    ready : callable, optional
+        Called once the plan has been checked and before anything long is computed.
 
     Returns
     -------
@@ -135,66 +142,73 @@ def run(plan: Plan, progress: Progress | None = None) -> Run:
     Examples
     --------
     >>> from ntkengine.experiments.shallowify import Plan, run
-    >>> record = run(Plan(task="balance-scale", epochs=8, width=32).quick())
+    >>> record = run(Plan(task="balance-scale", epochs=8, width=32, members=2, starts=1))
     >>> sorted(record.results["tracking"])
     ['mimic', 'shallow']
     """
     watch: Progress = progress or Silent()
     before = _jit.compile_clock.seconds
-    state = _prepare(plan, watch)
+    base, shallow, deep, task = _check(plan, watch)
+    if ready is not None:
+        ready()
+    state = _design(plan, base, shallow, deep, task, watch)
     status = "complete"
     try:
         with watch.stage("compiling the trainer"):
             for name in _TRAINING_ORDER:
                 compile_steps(_init(state, name, members=1))
-        state.compile_seconds = _jit.compile_clock.seconds - before
         for name in _TRAINING_ORDER:
             with watch.stage(f"training {plan.members} × {label(plan, name)}") as advance:
-                _train(state, name, advance)
+                _train(state, name, advance, watch)
     except KeyboardInterrupt:
         status = "interrupted"
-    return _record(state, status)
+    return _record(state, status, _jit.compile_clock.seconds - before)
 
 
 def label(plan: Plan, name: str) -> str:
-    """What a table or figure calls one of the three networks."""
-    return {
-        "shallow": f"1HL {plan.activation}",
-        "deep": f"{plan.depth}HL {plan.activation}",
-        "mimic": "1HL mimic",
-    }[name]
+    """What a table or figure calls one of the three networks; no two alike."""
+    deep = f"{plan.depth}HL {plan.activation}" + (" (target)" if plan.depth == 1 else "")
+    return {"shallow": f"1HL {plan.activation}", "deep": deep, "mimic": "1HL mimic"}[name]
 
 
 # --- steps -----------------------------------------------------------------------------------------------------
 
 
-def _prepare(plan: Plan, watch: Progress) -> _State:
-    """Check the plan, compute the target, fit it and check the fit at finite width."""
+def _check(plan: Plan, watch: Progress) -> tuple[Activation, FCN, FCN, Task]:
+    """Everything about a plan that can be wrong, found before anything long is computed."""
     if plan.lift not in ("auto", "on", "off"):
         raise InputError(f"lift must be 'auto', 'on' or 'off', not {plan.lift!r}")
     if plan.check_members < 2:
         raise InputError(f"check_members must be ≥ 2, so that a spread exists, not {plan.check_members}")
+    _jit.thread_count(plan.threads)
     base = activation(plan.activation)
+    families.get(plan.family)
     deep = FCN(base, depth=plan.depth, w_std=plan.w_std, b_std=plan.b_std)
     shallow = FCN(base, depth=1, w_std=plan.w_std, b_std=plan.b_std)
-    task = load(plan)
+    with watch.stage("reading the data"):
+        task = load(plan)
     rows = task.X_train.shape[0]
-    check_options(plan.lr, plan.epochs, plan.batch_size, rows, task.loss, task.metric, plan.device)
+    _, batch = check_options(plan.lr, plan.epochs, plan.batch_size, rows, task.loss, task.metric, plan.device)
     for fcn in (shallow, deep):
-        check_shape(fcn, plan.width, task.n_inputs, task.n_outputs, plan.members, np.float32)
+        fan, indices, real = check_shape(
+            fcn, plan.width, task.n_inputs, task.n_outputs, plan.members, np.float32
+        )
+        size, threads = parameter_count(fcn, fan), _jit.thread_count(plan.threads)
+        check_memory(fan, size, len(indices), real.itemsize, rows, batch, threads)
+    return base, shallow, deep, task
+
+
+def _design(plan: Plan, base: Activation, shallow: FCN, deep: FCN, task: Task, watch: Progress) -> _State:
+    """Compute the target, fit it, and check the fit at finite width."""
     with watch.stage(f"fitting {plan.family} to the NTK of {label(plan, 'deep')}") as advance:
         design = fit_activation(
-            deep.kernel("ntk"),
-            plan.family,
-            starts=plan.starts,
-            seed=plan.seed,
-            progress=lambda done, total, _: advance(done, total),
+            deep.kernel("ntk"), plan.family, starts=plan.starts, seed=plan.seed, progress=advance
         )
     lifted = plan.lift == "on" or (plan.lift == "auto" and task.norms_vary)
     mimic = FCN(
         design.activation, depth=1, w_std=design.fcn.w_std, b_std=design.fcn.b_std, radial_lift=lifted
     )
-    with watch.stage(f"checking the NTK at width {plan.width}") as advance:
+    with watch.stage(f"checking the NTK at width {plan.width}") as advance, _jit.blas_single_thread():
         check = _check_at_width(plan, design, task.n_inputs, advance)
     return _State(plan, task, design, base, lifted, check, {"shallow": shallow, "deep": deep, "mimic": mimic})
 
@@ -227,7 +241,7 @@ def _init(state: _State, name: str, members: int) -> Networks:
     )
 
 
-def _train(state: _State, name: str, advance: Any) -> None:
+def _train(state: _State, name: str, advance: Advance, watch: Progress) -> None:
     plan, task = state.plan, state.task
     nets = _init(state, name, plan.members)
     state.sizes[name] = nets.n_parameters
@@ -252,17 +266,30 @@ def _train(state: _State, name: str, advance: Any) -> None:
     except TrainingInterrupted as stop:
         state.histories[name] = stop.history
         raise
+    _refuse_divergence(state, name, history, watch)
+    state.histories[name] = history
+
+
+def _refuse_divergence(state: _State, name: str, history: History, watch: Progress) -> None:
+    """DivergenceError if a loss is no longer finite, or ends far above where it began."""
+    plan = state.plan
     diverged = np.flatnonzero(history.diverged_at)
     if diverged.size:
         member = int(diverged[history.diverged_at[diverged].argmin()])
-        limits = {key: max_learning_rate(_init(state, key, 1), task.X_train) for key in NETWORKS}
-        stable = ", ".join(f"{label(plan, key)} {limit:.3g}" for key, limit in limits.items())
-        raise DivergenceError(
-            f"training {label(plan, name)} (member {member}) diverged at step {int(history.diverged_at[member])} "
-            f"with lr {plan.lr:g}; largest stable rates by the NTK's top eigenvalue: {stable}. "
-            f"Choose lr below {min(limits.values()):.3g}."
-        )
-    state.histories[name] = history
+        what = f"(member {member}) diverged at step {int(history.diverged_at[member])}"
+    else:
+        growth = history.train_loss[:, -1] / np.maximum(history.train_loss[:, 0], np.finfo(float).tiny)
+        member = int(growth.argmax())
+        if growth[member] < _GROWN:
+            return
+        what = f"(member {member}) diverged: after {history.steps} steps its loss is {growth[member]:.1e} times the first"
+    with watch.stage("looking for the largest stable learning rate"):
+        limits = {key: max_learning_rate(_init(state, key, 1), state.task.X_train) for key in NETWORKS}
+    stable = ", ".join(f"{label(plan, key)} {limit:.3g}" for key, limit in limits.items())
+    raise DivergenceError(
+        f"training {label(plan, name)} {what}, with lr {plan.lr:g}; largest stable rates by the NTK's top eigenvalue: "
+        f"{stable}. Choose lr below {min(limits.values()):.3g}."
+    )
 
 
 # --- the record ------------------------------------------------------------------------------------------------
@@ -271,6 +298,8 @@ def _train(state: _State, name: str, advance: Any) -> None:
 def _gap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Largest distance of two mean curves over the snapshots both have."""
     both = min(a.shape[1], b.shape[1])
+    if both == 0:
+        return float("nan")
     return float(np.abs(a[:, :both].mean(axis=0) - b[:, :both].mean(axis=0)).max())
 
 
@@ -315,7 +344,7 @@ def _summary(state: _State, name: str) -> dict[str, Any]:
     }
 
 
-def _record(state: _State, status: str) -> Run:
+def _record(state: _State, status: str, compile_seconds: float) -> Run:
     plan, task, design = state.plan, state.task, state.design
     angles = np.linspace(0.0, np.pi, _ANGLES)
     z = np.linspace(-4.0, 4.0, 401)
@@ -366,7 +395,9 @@ def _record(state: _State, status: str) -> Run:
     record.variables = variables
     record.status = status
     sem = state.check["curves"].std(axis=0, ddof=1) / np.sqrt(plan.check_members)
-    bias = state.check["curves"].mean(axis=0) - state.check["designed"]
+    mean = state.check["curves"].mean(axis=0)
+    bias = mean - state.check["designed"]
+    gap = mean - np.asarray(design.target.at_angle(state.check["angle"]))
     record.results = {
         "design": {
             "family": plan.family,
@@ -381,7 +412,10 @@ def _record(state: _State, status: str) -> Run:
             "width": plan.width,
             "members": plan.check_members,
             "max_deviation": float(np.abs(bias).max()),
-            "rms_z_score": float(np.sqrt(np.mean((bias / sem) ** 2))),
+            "max_gap_to_target": float(np.abs(gap).max()),
+            "rms_z_score": float(np.sqrt(np.mean((bias[sem > 0] / sem[sem > 0]) ** 2)))
+            if (sem > 0).any()
+            else 0.0,
             "spread_at_1": float(state.check["curves"][:, 0].std(ddof=1)),
         },
         "task": {
@@ -392,11 +426,12 @@ def _record(state: _State, status: str) -> Run:
             "outputs": task.n_outputs,
             "norms_vary": task.norms_vary,
             "fingerprint": task.fingerprint,
+            "chance_accuracy": task.chance_accuracy,
             "metric": task.metric,
         },
         "radial_lift": state.lifted,
         "networks": {name: _summary(state, name) for name in NETWORKS if name in state.histories},
         "tracking": _tracking(state.histories),
-        "compile_seconds": state.compile_seconds,
+        "compile_seconds": compile_seconds,
     }
     return record

@@ -14,7 +14,7 @@ import numpy as np
 from ntkengine._jit import call_tile, gemm, prange, strict
 from ntkengine.finite._sgd_cpu import Job, Layout, affine_block, gather, pieces, residual_rows, span, together
 
-__all__ = ["layers_epochs"]
+__all__ = ["fit_apart", "layers_epochs"]
 
 #: Rows of a block of hidden units, and of a block of outputs.
 ROW_BLOCK, OUTPUT_BLOCK = 1024, 256
@@ -218,6 +218,11 @@ def _layers_members(layout, thetas, job, targets, orders, scratch, xb, hs, out, 
                 )
 
 
+def fit_apart(batch: int, hidden: int, itemsize: int, thread_count: int) -> bool:
+    """Whether every thread may have buffers of its own for ``batch`` rows of ``hidden`` units in all."""
+    return thread_count * 2 * batch * hidden * itemsize <= _SETS_BYTES
+
+
 def layers_epochs(
     layout: Layout, thetas: Any, job: Job, targets: Any, orders: Any, failed: Any, thread_count: int
 ) -> None:
@@ -236,7 +241,7 @@ def layers_epochs(
 
     tile = min(ROW_BLOCK, batch) * _WIDE
     apart = together(thetas.shape[0], thread_count)
-    if thread_count * 2 * batch * int(fan[1:-1].sum()) * real.itemsize > _SETS_BYTES:
+    if not fit_apart(batch, int(fan[1:-1].sum()), real.itemsize, thread_count):
         apart = 0  # one set of buffers, shared
     if apart:
         slots = min(thread_count, apart)

@@ -11,8 +11,8 @@ rows     Here. A block of B rows goes through the whole network, forward and bac
          in order. For networks whose gradient fits in cache, and for every shallow one.
 layers   In :mod:`._layers_cpu`, for networks whose GEMMs dominate.
 
-Work of one phase is one function of an item number; a driver runs the items in a plain loop or in a parallel one. BLAS
-must be single-threaded around every call here (:func:`ntkengine._jit.threads`).
+The steps of one member are one function, compiled twice: serial, for ensembles (a member a thread), and parallel, for
+members left over. BLAS must be single-threaded around every call here (:func:`ntkengine._jit.threads`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ntkengine._jit import call_tile, gemm, prange, strict
 
 __all__ = [
     "LANES",
+    "Job",
     "Layout",
     "affine_block",
     "forward_members",
@@ -33,6 +34,7 @@ __all__ = [
     "residual_rows",
     "rows_epochs",
     "span",
+    "together",
 ]
 
 #: Lanes of the rows plan: how many gradients are accumulated side by side and then added in order.

@@ -13,13 +13,22 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ntkengine import _jit
+from ntkengine._check import integer, real_array
 from ntkengine.errors import InputError
 from ntkengine.finite import _sgd_cpu
 
 if TYPE_CHECKING:
     from ntkengine.infinite.fcn import FCN
 
-__all__ = ["Networks", "check_inputs", "check_shape", "lift", "row_block"]
+__all__ = [
+    "Networks",
+    "available_bytes",
+    "check_inputs",
+    "check_shape",
+    "lift",
+    "parameter_count",
+    "row_block",
+]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -30,27 +39,23 @@ _DRAW = 1 << 20
 
 def check_inputs(x: ArrayLike, n_inputs: int | None, name: str = "X") -> NDArray[np.float64]:
     """``x`` as a finite float64 array (n, d); InputError names what is wrong and where."""
-    array = np.asarray(x)
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name} must hold real numbers, not {array.dtype}")
-    array = np.asarray(array, dtype=np.float64)
+    array = real_array(name, x)
     if array.ndim != 2 or array.shape[0] == 0:
         raise InputError(f"{name} must have shape (n, d) with n ≥ 1, not {array.shape}")
     if n_inputs is not None and array.shape[1] != n_inputs:
         raise InputError(f"{name} has {array.shape[1]} columns; the networks take {n_inputs} inputs")
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
-        raise InputError(f"{name}[{row}, {column}] is {array[row, column]}; every entry must be finite")
     return array
 
 
 def lift(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The radial lift's two factors: x/r (zero where r = 0) and r = |x|/√d, of shapes (n, d) and (n,)."""
-    r = np.sqrt(np.einsum("ij,ij->i", x, x) / x.shape[1])
-    return x / np.where(r > 0, r, 1.0)[:, None], r
+    largest = np.abs(x).max(axis=1)  # so that no square overflows or vanishes
+    unit = x / np.where(largest > 0, largest, 1.0)[:, None]
+    length = np.sqrt(np.einsum("ij,ij->i", unit, unit) / x.shape[1])
+    return unit / np.where(length > 0, length, 1.0)[:, None], largest * length
 
 
-def _available_bytes() -> int:
+def available_bytes() -> int:
     """Memory that can be had without swapping, as far as the system tells."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
@@ -66,7 +71,7 @@ def _available_bytes() -> int:
 
 
 class Networks:
-    """E fully-connected networks of one architecture, in the NTK parameterisation (DESIGN §2).
+    """E fully-connected networks of one architecture, in the NTK parameterisation.
 
     Every entry of W and b is an N(0, 1) parameter; the standard deviations and 1/√fan_in are applied in the forward
     pass. A bias exists, and is trained, only where its standard deviation is positive.
@@ -80,6 +85,15 @@ class Networks:
         (d, N_1, ..., N_L, m).
     theta : (E, P) array
         All parameters, member by member: W¹ (d, N_1) row-major, b¹, W², ...; changed in place by training.
+
+    Examples
+    --------
+    >>> import ntkengine as nk
+    >>> nets = nk.FCN("relu", depth=2, w_std=2**0.5).init(width=64, n_inputs=3, n_outputs=2, members=5)
+    >>> nets.members, nets.n_parameters
+    (5, 4416)
+    >>> nets.predict([[1.0, 0.0, -1.0]]).shape
+    (5, 1, 2)
     """
 
     def __init__(
@@ -104,9 +118,8 @@ class Networks:
     ) -> Networks:
         """Draw E networks; see :meth:`FCN.init <ntkengine.infinite.fcn.FCN.init>` for the parameters."""
         fan, indices, real = check_shape(fcn, width, n_inputs, n_outputs, members, dtype)
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise InputError(f"seed must be an integer ≥ 0, not {seed!r}")
-        theta = np.empty((len(indices), _parameter_count(fcn, fan)), real)
+        seed = integer("seed", seed, 0)
+        theta = np.empty((len(indices), parameter_count(fcn, fan)), real)
         for row, member in enumerate(indices):
             _draw(theta[row], int(seed), member)
         return cls(fcn, fan, theta, (int(seed), indices))
@@ -231,11 +244,19 @@ class Networks:
 
     def prepare(self, x: NDArray[np.float64]) -> tuple[Floats, Floats]:
         """Inputs as the compiled code takes them: rows (n, d) and the factor (n,) of each row's outputs."""
-        if self.fcn.radial_lift:
-            rows, scale = lift(x)
-        else:
-            rows, scale = x, np.ones(x.shape[0])
-        return np.ascontiguousarray(rows, self.dtype), np.ascontiguousarray(scale, self.dtype)
+        rows, scale = lift(x) if self.fcn.radial_lift else (x, np.ones(x.shape[0]))
+        return self.cast(rows, "an input"), self.cast(scale, "an input's norm")
+
+    def cast(self, values: NDArray[np.float64], what: str) -> Floats:
+        """``values`` in the networks' precision, C-contiguous; InputError if one is too large for it."""
+        with np.errstate(over="ignore"):
+            found = np.ascontiguousarray(values, self.dtype)
+        if not np.isfinite(found).all():
+            worst = float(np.abs(values).max())
+            raise InputError(
+                f"{what} of size {worst:.3g} is too large for {self.dtype}; rescale it, or use dtype='float64'"
+            )
+        return found
 
     # --- computing ---
 
@@ -293,16 +314,19 @@ def check_shape(
     if len(widths) != fcn.depth:
         raise InputError(f"width names {len(widths)} layers, but the network has depth {fcn.depth}")
     fan = [
-        _positive("n_inputs", n_inputs),
-        *(_positive("width", w) for w in widths),
-        _positive("n_outputs", n_outputs),
+        integer("n_inputs", n_inputs, 1),
+        *(integer("width", w, 1) for w in widths),
+        integer("n_outputs", n_outputs, 1),
     ]
     indices = _member_indices(members)
-    real = np.dtype(dtype)
+    try:
+        real = np.dtype(dtype)
+    except TypeError:
+        raise InputError(f"dtype must be float32 or float64, not {dtype!r}") from None
     if real not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise InputError(f"dtype must be float32 or float64, not {real}")
-    size = _parameter_count(fcn, fan)
-    needed, free = len(indices) * size * real.itemsize, _available_bytes()
+    size = parameter_count(fcn, fan)
+    needed, free = len(indices) * size * real.itemsize, available_bytes()
     if needed > free:
         raise InputError(
             f"{len(indices)} networks of {size:,} parameters need {needed / 2**30:.1f} GiB, but "
@@ -324,27 +348,21 @@ def _stds(fcn: FCN, layer: int) -> tuple[float, float]:
     return fcn.w_std, fcn.b_std
 
 
-def _parameter_count(fcn: FCN, fan: Sequence[int]) -> int:
+def parameter_count(fcn: FCN, fan: Sequence[int]) -> int:
+    """P: parameters of one member with layers (d, N_1, ..., N_L, m)."""
     return sum(fan[i] * fan[i + 1] + (fan[i + 1] if _stds(fcn, i)[1] > 0 else 0) for i in range(len(fan) - 1))
 
 
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InputError(f"{name} must be an integer ≥ 1, not {value!r}")
-    return int(value)
-
-
 def _member_indices(members: int | Iterable[int]) -> tuple[int, ...]:
-    if isinstance(members, (int, np.integer)) and not isinstance(members, bool):
-        return tuple(range(_positive("members", members)))
-    try:
-        indices = tuple(int(i) for i in members)  # type: ignore[union-attr]
-    except TypeError:
-        raise InputError(
-            f"members must be a count ≥ 1 or a sequence of member numbers, not {members!r}"
-        ) from None
-    if not indices or min(indices) < 0:
-        raise InputError(f"members must be a count ≥ 1 or member numbers ≥ 0, not {members!r}")
+    if (
+        isinstance(members, (int, np.integer))
+        or not isinstance(members, Iterable)
+        or isinstance(members, str)
+    ):
+        return tuple(range(integer("members", members, 1, " or a sequence of member numbers")))
+    indices = tuple(integer("a member's number", i, 0) for i in members)
+    if not indices or len(set(indices)) < len(indices):
+        raise InputError(f"members must name at least one member, and none twice, not {list(indices)}")
     return indices
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntkengine import _jit
+from ntkengine._check import integer, real_array
 from ntkengine._jit import thread_count
 from ntkengine.errors import InputError
 from ntkengine.finite import _layers_cpu, _sgd_cpu
-from ntkengine.finite.network import Networks, check_inputs, row_block
+from ntkengine.finite.network import Networks, available_bytes, check_inputs, row_block
 
 __all__ = [
     "History",
@@ -28,8 +29,10 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-#: A gradient of more bytes than this is not accumulated in lanes (plan "rows") if the network is deep.
+#: A gradient of more bytes than this is not accumulated in lanes (plan "rows"): it should stay in cache if the network is
+#: deep, and all lanes' gradients should stay small if it is shallow.
 _ROWS_GRADIENT_BYTES = 512 * 1024
+_SHALLOW_GRADIENT_BYTES = 32 * 2**20
 #: Seconds of one call into compiled code: how long Ctrl-C and progress may wait.
 _CALL_SECONDS = 0.2
 #: Largest array of row orders made at once.
@@ -49,11 +52,21 @@ class History:
     train_accuracy, test_accuracy : (E, S) arrays or None
         Fraction of rows whose predicted class is right (sign of a single output, else the largest output).
     diverged_at : (E,) int array
-        Step (from 1) at which a member's loss was no longer finite, 0 if it stayed so.
+        Step (from 1) after which a member's loss was no longer finite (1 if it was not to begin with), 0 if it stayed so.
     steps : int
         SGD steps asked of every member.
     step_seconds : float
         Wall time of the steps alone divided by their number and by E: seconds a step of one network.
+
+    Examples
+    --------
+    >>> import ntkengine as nk
+    >>> nets = nk.FCN("relu").init(width=32, n_inputs=2, members=3)
+    >>> history = nk.train(nets, [[1.0, 0.0], [0.0, 1.0]], [1.0, -1.0], lr=0.1, epochs=10, snapshots=[0, 5, 10])
+    >>> history.epochs
+    array([ 0,  5, 10])
+    >>> history.train_loss.shape
+    (3, 3)
     """
 
     epochs: NDArray[np.int64]
@@ -97,26 +110,40 @@ def log_spaced(epochs: int, count: int = 64) -> NDArray[np.int64]:
     return np.unique(np.rint(points).astype(np.int64))
 
 
-def choose_plan(nets: Networks) -> str:
+def choose_plan(fan: Sequence[int], n_parameters: int, itemsize: int) -> str:
     """``"rows"`` or ``"layers"`` (see :mod:`._sgd_cpu`), from the shape of the networks alone."""
-    shallow = len(nets.fan) == 3
-    return "rows" if shallow or nets.n_parameters * nets.dtype.itemsize <= _ROWS_GRADIENT_BYTES else "layers"
+    limit = _SHALLOW_GRADIENT_BYTES if len(fan) == 3 else _ROWS_GRADIENT_BYTES
+    return "rows" if n_parameters * itemsize <= limit else "layers"
+
+
+def check_memory(
+    fan: Sequence[int], n_parameters: int, members: int, itemsize: int, rows: int, batch: int, threads: int
+) -> None:
+    """InputError if training on that many rows would need more memory than is free, with both sizes."""
+    hidden, apart = sum(fan[1:-1]), min(threads, members)
+    if choose_plan(fan, n_parameters, itemsize) == "rows":
+        buffers = apart * _sgd_cpu.LANES * n_parameters
+    else:
+        sets = apart if _layers_cpu.fit_apart(batch, hidden, itemsize, threads) else 1
+        buffers = sets * batch * (2 * hidden + fan[0] + fan[-1])
+    parameters = 2 * members * n_parameters  # now, and for a moment those at initialisation
+    data = rows * fan[0] + 3 * members * rows * fan[-1]  # inputs; targets, outputs, outputs at initialisation
+    needed, free = itemsize * (buffers + parameters + data), available_bytes()
+    if needed > free:
+        raise InputError(
+            f"training {members} networks of {n_parameters:,} parameters on {rows} rows, {batch} a step, needs about "
+            f"{needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free; lower width, members or batch_size"
+        )
 
 
 def _targets(y: ArrayLike, rows: int, outputs: int, name: str, of: str) -> Floats:
-    array = np.asarray(y)
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name} must hold real numbers, not {array.dtype}")
-    array = np.asarray(array, dtype=np.float64)
+    array = real_array(name, y)
     if array.ndim == 1:
         array = array[:, None]
     if array.shape != (rows, outputs):
         raise InputError(
             f"{name} has shape {np.shape(y)}; {of} has {rows} rows and the networks {outputs} outputs"
         )
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
-        raise InputError(f"{name}[{row}, {column}] is {array[row, column]}; every target must be finite")
     return array
 
 
@@ -163,16 +190,16 @@ def train(
     X : (n, d) array
     Y : (n, m) array, or (n,) when m = 1
     lr : float > 0
-        Learning rate for the loss below. ([LXS] uses half that loss: its rate is twice this one.)
+        Learning rate for the loss below. (Lee et al. 2019 use half that loss: their rate is twice this one.)
     epochs : int ≥ 0
         Passes over the rows; with a full batch, steps.
     batch_size : int, optional
         Rows a step; None or ≥ n: full batch. Minibatches are drawn without replacement, in an order shuffled every epoch
         by the member's own stream; the last of an epoch may be smaller and is averaged over its own rows.
     loss : "mse"
-        Mean over samples of the sum over outputs of (f − y)², without ½ (DESIGN §2, as in [RE]).
+        Mean over samples of the sum over outputs of (f − y)², without ½ (as in Simon, Anand & DeWeese 2022).
     centered : bool
-        Train f(x; θ) − f(x; θ₀) instead of f(x; θ), as [RE] does: the outputs start at zero.
+        Train f(x; θ) − f(x; θ₀) instead of f(x; θ), as Simon, Anand & DeWeese 2022 do: the outputs start at zero.
     X_test, Y_test : arrays, optional
         Only measured, never trained on.
     metric : "accuracy", optional
@@ -207,6 +234,9 @@ def train(
     >>> bool((history.train_loss[:, -1] < 0.5 * history.train_loss[:, 0]).all())
     True
     """
+    if not isinstance(nets, Networks):
+        raise InputError(f"nets must be Networks, such as FCN(...).init(...), not {type(nets).__name__}")
+    seed = integer("seed", seed, 0)
     x64 = check_inputs(X, nets.n_inputs)
     y = _targets(Y, x64.shape[0], nets.n_outputs, "Y", "X")
     if (X_test is None) != (Y_test is None):
@@ -220,15 +250,7 @@ def train(
     n = x64.shape[0]
     rate, batch = check_options(lr, epochs, batch_size, n, loss, metric, device)
 
-    marks = (
-        log_spaced(epochs)
-        if snapshots is None
-        else np.asarray(sorted({0, epochs, *map(int, snapshots)}), np.int64)
-    )
-    if marks[0] < 0 or marks[-1] > epochs:
-        raise InputError(
-            f"snapshots must lie between 0 and epochs = {epochs}, not {int(marks[0])} to {int(marks[-1])}"
-        )
+    marks = log_spaced(epochs) if snapshots is None else _marks(snapshots, epochs)
 
     shape = (nets.members, marks.size)
 
@@ -248,8 +270,18 @@ def train(
         centered=bool(centered),
     )
     with _jit.threads(threads) as count:
+        check_memory(nets.fan, nets.n_parameters, nets.members, nets.dtype.itemsize, n, batch, count)
         _Trainer(nets, x64, y, x_test, y_test, history, seed, count).run(progress)
     return history
+
+
+def _marks(snapshots: Iterable[int], epochs: int) -> NDArray[np.int64]:
+    if not isinstance(snapshots, Iterable) or isinstance(snapshots, str):
+        raise InputError(f"snapshots must be a sequence of epochs, not {snapshots!r}")
+    wanted = {0, epochs, *(integer("a snapshot", mark, 0) for mark in snapshots)}
+    if max(wanted) > epochs:
+        raise InputError(f"snapshots must lie between 0 and epochs = {epochs}, not at {max(wanted)}")
+    return np.array(sorted(wanted), np.int64)
 
 
 def compile_steps(nets: Networks) -> None:
@@ -269,7 +301,7 @@ def compile_steps(nets: Networks) -> None:
     )
     with _jit.threads() as count:
         trainer = _Trainer(toy, x, y, None, None, history, 0, count)
-        trainer.plan = choose_plan(nets)
+        trainer.plan = choose_plan(nets.fan, nets.n_parameters, nets.dtype.itemsize)
         trainer.run(None)
 
 
@@ -277,21 +309,15 @@ def check_options(
     lr: float, epochs: int, batch_size: int | None, n: int, loss: str, metric: str | None, device: str
 ) -> tuple[float, int]:
     """The learning rate and the batch size of :func:`train`; InputError for what is not allowed."""
-    try:
-        rate = float(lr)
-    except (TypeError, ValueError):
-        raise InputError(f"lr must be a number > 0, not {lr!r}") from None
+    if isinstance(lr, (bool, str)) or not isinstance(lr, (int, float, np.integer, np.floating)):
+        raise InputError(f"lr must be a number > 0, not {lr!r}")
+    rate = float(lr)
     if not np.isfinite(rate) or rate <= 0:
         raise InputError(f"lr must be finite and > 0, not {lr!r}")
-    if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 0:
-        raise InputError(f"epochs must be an integer ≥ 0, not {epochs!r}")
-    if batch_size is not None and (
-        isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1
-    ):
-        raise InputError(f"batch_size must be an integer ≥ 1 or None (full batch), not {batch_size!r}")
-    if batch_size is not None and batch_size > n:
+    integer("epochs", epochs, 0)
+    if batch_size is not None and integer("batch_size", batch_size, 1, " or None (full batch)") > n:
         raise InputError(
-            f"batch_size {batch_size} exceeds the {n} training rows; use None for the full batch"
+            f"batch_size {batch_size} exceeds the {n} training rows; leave it out for the full batch"
         )
     if loss != "mse":
         raise InputError(f"loss must be 'mse', not {loss!r}")
@@ -323,7 +349,7 @@ class _Trainer:
         self.layout = nets.layout()
         self.x, self.row_scale = nets.prepare(x)
         self.test = None if x_test is None else nets.prepare(x_test)
-        self.plan = choose_plan(nets)
+        self.plan = choose_plan(nets.fan, nets.n_parameters, nets.dtype.itemsize)
         self.block = row_block(nets.fan, nets.dtype, min(history.batch_size, x.shape[0]))
         self.offset: Any = 0.0
         self.test_offset: Any = 0.0
@@ -333,7 +359,7 @@ class _Trainer:
             if self.test is not None:
                 self.test_offset = self._forward(initial, *self.test)
         shape = (nets.members, *y.shape)
-        self.targets = np.ascontiguousarray(np.broadcast_to(y[None] + self.offset, shape), nets.dtype)
+        self.targets = nets.cast(np.broadcast_to(y[None] + self.offset, shape), "a target")
         self.seconds = 0.0
 
     def _forward(self, thetas: Any, rows: Any, scale: Any) -> Any:
@@ -370,20 +396,24 @@ class _Trainer:
         run(self.layout, self.nets.theta, job, self.targets, orders, failed, self.threads)
         self.seconds += time.perf_counter() - started
         new = (failed >= 0) & (self.history.diverged_at == 0)
-        self.history.diverged_at[new] = first_epoch * self._steps_per_epoch + failed[new] + 1
+        self.history.diverged_at[new] = np.maximum(first_epoch * self._steps_per_epoch + failed[new], 1)
 
     @property
     def _steps_per_epoch(self) -> int:
         return -(-self.x.shape[0] // self.history.batch_size)
 
-    def _measure(self, at: int) -> None:
+    def _measure(self, at: int, epochs: int) -> None:
         history, alive = self.history, self.history.diverged_at == 0
         sets = [("train", (self.x, self.row_scale), self.y, self.offset)]
         if self.test is not None and self.y_test is not None:
             sets.append(("test", self.test, self.y_test, self.test_offset))
         for name, (rows, scale), y, offset in sets:
             outputs = self._forward(self.nets.theta, rows, scale) - offset
-            getattr(history, f"{name}_loss")[alive, at] = _loss(outputs, y)[alive]
+            losses = _loss(outputs, y)
+            if name == "train":  # the last step's own damage, which no later step would notice
+                history.diverged_at[alive & ~np.isfinite(losses)] = max(epochs * self._steps_per_epoch, 1)
+                alive = history.diverged_at == 0
+            getattr(history, f"{name}_loss")[alive, at] = losses[alive]
             accuracy = getattr(history, f"{name}_accuracy")
             if accuracy is not None:
                 accuracy[alive, at] = _accuracy(outputs, y)[alive]
@@ -405,7 +435,7 @@ class _Trainer:
                     if progress is not None:
                         progress(done, total)
                 done = int(mark)
-                self._measure(at)
+                self._measure(at, done)
                 measured = at + 1
         except KeyboardInterrupt as stop:
             history.interrupted = True

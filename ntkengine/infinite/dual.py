@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ntkengine import hermite, quadrature
 from ntkengine.activations.base import Activation
-from ntkengine.errors import AccuracyWarning
+from ntkengine.errors import AccuracyWarning, InputError
 from ntkengine.infinite import _dual
 
 __all__ = ["Dual", "DualValues", "dual"]
@@ -36,6 +36,8 @@ NEGLIGIBLE = 1e-17
 PAIR_ORDER = 20
 #: Relative error above which a dual warns.
 WARN_ABOVE = 1e-9
+#: Relative error above which there is no dual.
+REFUSE_ABOVE = 1e-2
 
 
 class DualValues(NamedTuple):
@@ -132,6 +134,18 @@ def _tail_estimate(terms: Array) -> float:
     return (third + fourth) * ratio / (1 - ratio)
 
 
+def _with_remainder(
+    terms: Array, derivative_terms: Array, value: float, derivative: float, parity: int
+) -> tuple[Array, Array]:
+    """The series with what is missing at ρ = 1 put in one term of twice the degree: right at ρ = 1 and away from it."""
+    size = 2 * terms.size
+    at = size - 1 - (parity == 1) * ((size - 1) % 2) - (parity == -1) * (size % 2)
+    long_terms, long_derivative = np.zeros(size), np.zeros(size)
+    long_terms[: terms.size], long_derivative[: derivative_terms.size] = terms, derivative_terms
+    long_terms[at], long_derivative[at - 1] = value, derivative
+    return long_terms, long_derivative
+
+
 def _parity(coefficients: Array) -> int:
     size = math.sqrt(float((coefficients**2).sum()))
     if float(np.abs(coefficients[1::2]).max(initial=0.0)) <= 1e-15 * size:
@@ -213,6 +227,12 @@ def dual(activation: Activation, variance: float) -> Dual:
             break
     error = max(missing, _tail_estimate(terms)) + square_error
     derivative_error = max(derivative_missing, _tail_estimate(derivative_terms)) + slope_error
+    if error > REFUSE_ABOVE * square or derivative_error > REFUSE_ABOVE * (slope + 1e-6 * square):
+        raise InputError(
+            f"the kernel of {activation} at variance {q:g} is out of reach: {degree} terms leave {error / square:.0%} of "
+            f"E[φ²] and {derivative_error / slope if slope else 0:.0%} of E[φ'²] unexplained; choose smaller w_std and b_std, "
+            "a lower frequency, or declare the kinks"
+        )
     if error > WARN_ABOVE * square or derivative_error > WARN_ABOVE * slope_scale:
         warnings.warn(
             f"the dual of {activation} at variance {q:g} is good to {error:.1e} (E[φ²] = {square:.3g}) and that of its "
@@ -223,6 +243,16 @@ def dual(activation: Activation, variance: float) -> Dual:
         )
     used = np.nonzero((np.abs(terms) > floor) | (np.abs(derivative_terms) > derivative_floor))[0]
     keep = int(used[-1]) + 2 if used.size else 1
+    parity = _parity(coefficients)
+    if missing > 1e-12 * square or derivative_missing > 1e-12 * (slope + 1e-6 * square):
+        terms, derivative_terms = _with_remainder(
+            terms,
+            derivative_terms,
+            square - float(terms.sum()) - jump_square,
+            slope - float(derivative_terms.sum()) - jump_slope,
+            parity,
+        )
+        keep = terms.size
     tails = np.empty(keep)
     _dual.tail_sums(np.ascontiguousarray(terms[:keep]), tails)
     return Dual(
@@ -235,7 +265,7 @@ def dual(activation: Activation, variance: float) -> Dual:
         derivative_terms=np.ascontiguousarray(derivative_terms[:keep]),
         value_at_one=float(terms[:keep].sum()) + jump_square,
         derivative_at_one=(float(derivative_terms[:keep].sum()) + jump_slope) / q,
-        parity=_parity(coefficients),
+        parity=parity,
         error=error,
         derivative_error=derivative_error / q,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ntkengine.activations.base import Activation, activation
 from ntkengine.errors import InputError
@@ -33,10 +33,7 @@ def check_kind(kind: str) -> str:
 
 
 def _std(name: str, value: float, *, positive: bool) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = float(value) if isinstance(value, (int, float, np.integer, np.floating)) else math.nan
     if not math.isfinite(number) or number < 0 or (positive and number == 0):
         allowed = "above 0" if positive else "of at least 0"
         why = "; with no weights the network does not see its input" if positive and number == 0 else ""
@@ -111,7 +108,8 @@ class FCN:
         object.__setattr__(self, "depth", int(self.depth))
         for name in ("w_std", "b_std", "readout_w_std", "readout_b_std"):
             object.__setattr__(self, name, _std(name, getattr(self, name), positive=name.endswith("w_std")))
-        object.__setattr__(self, "radial_lift", bool(self.radial_lift))
+        if not isinstance(self.radial_lift, (bool, np.bool_)):
+            raise InputError(f"radial_lift must be True or False, not {self.radial_lift!r}")
 
     def layer_stds(self) -> Iterator[tuple[float, float]]:
         """(weight std, bias std) of each layer after the first: depth − 1 hidden ones, then the readout."""
@@ -188,6 +186,33 @@ class FCN:
             self, width=width, n_inputs=n_inputs, n_outputs=n_outputs, seed=seed, members=members, dtype=dtype
         )
 
+    def from_parameters(
+        self, parameters: Sequence[tuple[ArrayLike, ArrayLike | None]], dtype: DTypeLike = "float32"
+    ) -> Networks:
+        """One finite network with given parameters.
+
+        Parameters
+        ----------
+        parameters : sequence of (W, b)
+            Per affine map W (fan_in, fan_out) and b (fan_out,), or None where the bias std is 0: the N(0, 1)-scaled ones.
+        dtype : "float32" or "float64"
+
+        Raises
+        ------
+        InputError
+            If the number of layers or a shape does not fit, or a value is not finite.
+
+        Examples
+        --------
+        >>> import ntkengine as nk
+        >>> net = nk.FCN("relu").from_parameters([([[1.0, -1.0]], None), ([[1.0], [1.0]], None)])
+        >>> net.predict([[2.0], [-2.0]]).ravel().round(4)
+        array([1.4142, 1.4142], dtype=float32)
+        """
+        from ntkengine.finite.network import Networks
+
+        return Networks.from_parameters(self, parameters, dtype)
+
 
 class NetworkKernel(DotProductKernel):
     """NNGP or NTK of an :class:`FCN` at infinite width, as a function of the cosine.
@@ -204,12 +229,13 @@ class NetworkKernel(DotProductKernel):
     variances : tuple of float
         q of each hidden layer.
     error : float
-        Estimated absolute error, from the duals' own estimates.
+        Estimated absolute error, from the duals' own estimates carried through the layers (to first order; the shift of
+        E[φ'φ'] with the layer's own covariance is left out).
     """
 
     def __init__(self, fcn: FCN, kind: str = "ntk") -> None:
         self.fcn, self.kind = fcn, check_kind(kind)
-        q = fcn.w_std**2 + fcn.b_std**2
+        q = fcn.w_std * fcn.w_std + fcn.b_std * fcn.b_std
         theta, error, theta_error = q, 0.0, 0.0
         duals: list[Dual] = []
         for layer, (w_std, b_std) in enumerate(fcn.layer_stds(), start=1):
@@ -221,9 +247,9 @@ class NetworkKernel(DotProductKernel):
                 )
             here = duals[-1] if duals and duals[-1].variance == q else dual(fcn.activation, q)
             duals.append(here)
-            w2 = w_std**2
+            w2 = w_std * w_std
             theta_error = w2 * (
-                here.error + here.derivative_at_one * theta_error + theta * here.derivative_error
+                here.error + here.derivative_at_one * (theta_error + error) + theta * here.derivative_error
             )
             q, error = w2 * here.value_at_one + b_std**2, w2 * (here.error + here.derivative_at_one * error)
             theta = q + w2 * theta * here.derivative_at_one

@@ -24,6 +24,15 @@ class DotProductKernel(abc.ABC):
     c = 1. Subclasses therefore get 1 − c separately: exactly, where the caller knows the angle (:meth:`at_angle`).
 
     Subclasses define :meth:`_values`, and :attr:`name`.
+
+    Examples
+    --------
+    >>> import ntkengine as nk
+    >>> k = nk.FCN("relu", w_std=2**0.5).kernel("nngp")
+    >>> k.at_angle([0.0, 1e-3]).round(9)
+    array([1.       , 0.9999995])
+    >>> k.name
+    'NNGP of 1-hidden-layer relu'
     """
 
     @property

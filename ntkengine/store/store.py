@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ntkengine._check import folder_path
 from ntkengine.errors import InputError, StoreError
 from ntkengine.store.format import encode, read_raw
 from ntkengine.store.migrations import RawRun
@@ -93,7 +94,7 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+        self.path = folder_path("path", path)
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkengine._check import folder_path
 from ntkengine.errors import DataError
 from ntkengine.tasks.base import DataFile, Parameter, TaskFamily
 from ntkengine.tasks.tabular import Table, parse_csv, read_bytes
@@ -138,7 +139,7 @@ def data_folder() -> Path:
     """Where :func:`fetch` puts files: ``$NTKENGINE_DATA`` where it is set, else the user's cache folder."""
     named = os.environ.get("NTKENGINE_DATA", "").strip()
     if named:
-        return Path(named).expanduser()
+        return folder_path("NTKENGINE_DATA", named)
     from platformdirs import user_cache_path
 
     return user_cache_path("ntkengine", appauthor=False) / "data"
@@ -232,7 +233,7 @@ def fetch(file: DataFile, folder: Path | None = None, progress: Any = None) -> P
     DataError
         If the download fails, the content is not the expected one, or the folder cannot be written.
     """
-    folder = data_folder() if folder is None else folder.expanduser()
+    folder = data_folder() if folder is None else folder_path("folder", folder)
     path = folder / file.filename
     if path.exists():
         _checked(file, read_bytes(path), path)
