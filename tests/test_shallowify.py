@@ -207,9 +207,14 @@ def test_command_end_to_end(tmp_path):
         (["--csv", "bad.csv", "--task", "parity"], "give one of them"),
         (["--w-std", "1e200"], "variance"),
         (["--w-std", "nan"], "w_std"),
-        (["--b-std", "1e100"], "reaches 1.0e+200"),
+        (["--b-std", "1e100"], "out of all proportion"),
         (["--w-std", "1e150"], "Error"),
-        (["--activation", "exp", "--depth", "3"], "activation"),
+        (["--activation", "exp", "--depth", "3"], "out of reach"),
+        (["--task", "parity", "--task-option", "bits"], "bits=8"),
+        (["--task", "parity", "--task-option", "bits=many"], "bits=8"),
+        (["--task", "parity", "--task-option", "bits=99"], "bits"),
+        (["--task-option", "bits=9"], "bits"),
+        (["--csv", "bad.csv", "--task-option", "bits=9"], "belongs to --task"),
         (["--store", ""], "is empty"),
         (["--threads", "0"], "--threads"),
         (["--seed", "-1"], "--seed"),
@@ -333,6 +338,14 @@ def test_interrupted_record_is_whole(monkeypatch):
     assert len(partial) == 1
     assert found.results["tracking"] == {}
     plots.draw(found)
+
+
+def test_task_options_reach_the_task(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["shallowify", *FLAGS, "--task", "parity", "--task-option", "bits=6"])
+    assert stop.value.code == 0
+    assert "32 rows to train, 32 to test" in " ".join(capsys.readouterr().out.split())
 
 
 def test_odd_names_neither_break_nor_bend_what_is_printed(tmp_path, monkeypatch, capsys):

@@ -20,9 +20,9 @@ def data() -> None:
 @data.command("list")
 def list_tasks() -> None:
     """List the tasks, built-in and from plugins. Nothing is downloaded."""
-    from rich.console import Console
     from rich.table import Table
 
+    from ntkengine.cli.console import out
     from ntkengine.errors import UnknownNameError
     from ntkengine.tasks import registry
     from ntkengine.tasks.builtin import availability
@@ -42,7 +42,7 @@ def list_tasks() -> None:
         table.add_row(
             name, rows, features, "none" if classes == "0" else classes, availability(family), family.source
         )
-    Console().print(table)
+    out().print(table)
 
 
 @data.command("fetch")

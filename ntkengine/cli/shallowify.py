@@ -38,6 +38,13 @@ _POSITIVE = click.IntRange(min=1)
     "--task", default="balance-scale", metavar="NAME", help="What to train on; see `ntkengine data list`."
 )
 @click.option(
+    "--task-option",
+    "task_options",
+    multiple=True,
+    metavar="NAME=N",
+    help="A setting of the task itself, such as bits=8 for parity; may be repeated.",
+)
+@click.option(
     "--csv",
     type=click.Path(),
     default=None,
@@ -135,6 +142,9 @@ def shallowify(
         for name in settings
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
     }
+    settings["task_options"] = dict(map(_task_option, settings["task_options"]))
+    if settings["csv"] is not None and settings["task_options"]:
+        raise click.UsageError("--task-option belongs to --task; a CSV file has none")
     if settings["csv"] is None and settings["target"] is not None:
         raise click.UsageError("--target names a column of a CSV file: give --csv too")
     if settings["csv"] is not None and "task" in given:
@@ -172,10 +182,19 @@ def shallowify(
         raise SystemExit(130)
 
 
+def _task_option(text: str) -> tuple[str, int]:
+    name, sign, value = text.partition("=")
+    try:
+        if name and sign:
+            return name, int(value)
+    except ValueError:
+        pass
+    raise click.UsageError(f"--task-option must look like bits=8, not {text!r}")
+
+
 def _report(record: Run) -> list[Table]:
     """The run in words and tables, for the terminal."""
     from rich.table import Table
-
 
     results, config = record.results, record.config
     design, check, task = results["design"], results["check"], results["task"]

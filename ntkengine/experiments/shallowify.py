@@ -57,8 +57,9 @@ _CHECK_ANGLES = 33
 class Plan:
     """Everything that decides the outcome of a run; plain data, stored with it.
 
-    ``csv`` (a path) takes the place of ``task``; ``target`` is its target column. ``lift`` is ``"auto"`` (lift the mimic if
-    the norms of the task's inputs vary), ``"on"`` or ``"off"``. ``batch_size`` None is the full batch.
+    ``task_options`` are the task's own settings, such as the bits of ``parity``. ``csv`` (a path) takes the place of ``task``;
+    ``target`` is its target column. ``lift`` is ``"auto"`` (lift the mimic if the norms of the task's inputs vary), ``"on"`` or
+    ``"off"``. ``batch_size`` None is the full batch.
     """
 
     depth: int = 4
@@ -67,6 +68,7 @@ class Plan:
     b_std: float = 0.1
     family: str = "relu2_cos"
     task: str = "balance-scale"
+    task_options: dict[str, Any] = field(default_factory=dict)
     csv: str | None = None
     target: str | None = None
     train_fraction: float = 0.5
@@ -113,7 +115,7 @@ def load(plan: Plan) -> Task:
     if plan.csv is not None:
         table = load_csv(plan.csv, target=plan.target)
         return make_task(table, train_fraction=plan.train_fraction, seed=plan.seed)
-    return make_task(plan.task, train_fraction=plan.train_fraction, seed=plan.seed)
+    return make_task(plan.task, train_fraction=plan.train_fraction, seed=plan.seed, **plan.task_options)
 
 
 def run(plan: Plan, progress: Progress | None = None, ready: Callable[[], None] | None = None) -> Run:

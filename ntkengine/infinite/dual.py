@@ -229,9 +229,9 @@ def dual(activation: Activation, variance: float) -> Dual:
     derivative_error = max(derivative_missing, _tail_estimate(derivative_terms)) + slope_error
     if error > REFUSE_ABOVE * square or derivative_error > REFUSE_ABOVE * (slope + 1e-6 * square):
         raise InputError(
-            f"the kernel of {activation} at variance {q:g} is out of reach: {degree} terms leave {error / square:.0%} of "
-            f"E[φ²] and {derivative_error / slope if slope else 0:.0%} of E[φ'²] unexplained; choose smaller w_std and b_std, "
-            "a lower frequency, or declare the kinks"
+            f"the kernel of {activation} at variance {q:g} is out of reach: {degree} terms leave {min(error / square, 1):.0%} "
+            f"of E[φ²] and {min(derivative_error / slope, 1) if slope else 0:.0%} of E[φ'²] unexplained; choose smaller "
+            "w_std and b_std, a lower frequency, or declare the kinks"
         )
     if error > WARN_ABOVE * square or derivative_error > WARN_ABOVE * slope_scale:
         warnings.warn(
