@@ -158,7 +158,7 @@ def shallowify(run: Run) -> Figure:
             f"Shallowification of {config['depth']} hidden layers of {config['activation']} on {task['name']}: width "
             f"{config['width']}, {each}, lr {config['lr']:g}{lift}{several}{state}"
         )
-        figure.suptitle("\n".join(textwrap.wrap(title, 120)).replace("$", r"\$"), fontsize=10.5)
+        figure.suptitle("\n".join(textwrap.wrap(title, 135)).replace("$", r"\$"), fontsize=10.5)
     return figure
 
 
@@ -258,13 +258,13 @@ def _curves_panel(ax: Axes, run: Run, name: str, title: str) -> None:
     if not ax.lines:
         ax.text(0.5, 0.5, "not trained", ha="center", va="center", transform=ax.transAxes)
     elif name.endswith("loss"):
-        from matplotlib.ticker import LogFormatter, LogLocator
+        from matplotlib.ticker import LogLocator
 
         ax.set_yscale("log")
         low, high = ax.get_ylim()
         few = high < 30 * low  # little more than a decade: name some values between its ends
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
-        ax.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(9, 9)))
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter("")
     ax.set(xlabel="epoch", title=title)
 
