@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from threadpoolctl import threadpool_info
 
 import ntkengine as nk
-from ntkengine import _jit
+from ntkengine import _cache, _jit
 
 
 @_jit.strict
@@ -72,9 +72,9 @@ def test_threads_are_set_and_restored():
 
 CHILD = """
 import ntkengine as nk
-from ntkengine import _jit
+from ntkengine import _cache, _jit
 phi = nk.activation("tanh")
-print(repr(float(phi(0.3))), phi.tile("float64").cache_hits, _jit.cache_directory())
+print(repr(float(phi(0.3))), phi.tile("float64").cache_hits, _cache.cache_directory())
 """
 
 
@@ -93,7 +93,7 @@ def child(**environment):
 def test_cache_serves_the_next_process(tmp_path):
     value, hits, folder = child(NTKENGINE_CACHE_DIR=str(tmp_path))
     assert hits == "0"
-    assert _jit.source_hash() in folder
+    assert _cache.source_hash() in folder
     again = child(NTKENGINE_CACHE_DIR=str(tmp_path))
     assert again[:2] == [value, "1"]
     for path in tmp_path.rglob("*.nbc"):  # a damaged cache is compiled anew, silently
@@ -117,7 +117,7 @@ def test_options_are_part_of_the_key():
             s += x[i]
         return s
 
-    one, two = _jit._Cache(total, Path("."), "a"), _jit._Cache(total, Path("."), "b")
+    one, two = _cache.MachineCodeCache(total, Path("."), "a"), _cache.MachineCodeCache(total, Path("."), "b")
     codegen = numba.core.registry.cpu_target.target_context.codegen()
     assert one._index_key((), codegen) != two._index_key((), codegen)
 

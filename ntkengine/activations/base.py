@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ntkengine import _jit
+from ntkengine import _cache, _jit
 from ntkengine.errors import InputError
 from ntkengine.plugins import Registry
 
@@ -84,9 +84,9 @@ class ActivationFamily:
     def identity(self) -> str | None:
         """Names the compiled tile in the machine-code cache: the same text always means the same function.
 
-        None where that cannot be promised (see :func:`ntkengine._jit.code_identity`), and then nothing is cached.
+        None where that cannot be promised (see :func:`ntkengine._cache.code_identity`), and then nothing is cached.
         """
-        return _jit.code_identity(self.pair)
+        return _cache.code_identity(self.pair)
 
     def __call__(self, **values: float) -> Activation:
         """The activation with these parameter values; the others at their defaults."""
