@@ -29,6 +29,7 @@ _HOME = {
     "Store": "ntkengine.store",
     "activation": "ntkengine.activations",
     "fit_activation": "ntkengine.design.fit",
+    "kernel": "ntkengine.kernels",
     "load_csv": "ntkengine.tasks",
     "make_task": "ntkengine.tasks",
     "train": "ntkengine.finite.sgd",
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from ntkengine.finite.network import Networks
     from ntkengine.finite.sgd import History, train
     from ntkengine.infinite.fcn import FCN
-    from ntkengine.kernels import DotProductKernel
+    from ntkengine.kernels import DotProductKernel, kernel
     from ntkengine.store import Run, Store
     from ntkengine.tasks import load_csv, make_task
 

@@ -40,7 +40,9 @@ from ntkengine._check import integer
 __all__ = [
     "blas_single_thread",
     "call_tile",
+    "DUAL_STRIDE",
     "compile_clock",
+    "compile_dual",
     "compile_tile",
     "fast",
     "gemm",
@@ -100,6 +102,9 @@ def fast(function: Callable[..., Any] | None = None, *, parallel: bool = False, 
     return _decorate(options, function) if function else lambda f: _decorate(options, f)
 
 
+#: Longest run of a closed-form dual's tile, and the distance of the rows of its workspace.
+DUAL_STRIDE = 256
+
 # --- tiles -----------------------------------------------------------------------------------------------------
 
 
@@ -127,9 +132,7 @@ def compile_tile(scalar: Callable[..., Any], n_params: int, dtype: Any, identity
         Keep it alive as long as its ``address`` is in use.
     """
     dtype = np.dtype(dtype)
-    # Inlined by force: a call left in the loop keeps LLVM from vectorising it (ten times slower for a long scalar).
-    pair = numba.njit(scalar, forceinline=True, nogil=True, error_model="numpy", fastmath=set(_FAST_FLAGS))
-    length = max(n_params, 1)
+    pair, length = _inlined(scalar), max(n_params, 1)
 
     def tile(n, z, params, phi, dphi):
         z_run, phi_run, dphi_run = numba.carray(z, n), numba.carray(phi, n), numba.carray(dphi, n)
@@ -137,12 +140,50 @@ def compile_tile(scalar: Callable[..., Any], n_params: int, dtype: Any, identity
         for i in range(n):
             phi_run[i], dphi_run[i] = pair(z_run[i], p)
 
+    return _compile(tile, dtype, identity and f"{identity}|{n_params}|{dtype}")
+
+
+def compile_dual(scalar: Callable[..., Any], n_params: int, identity: str | None) -> CFunc:
+    """Compile a closed-form dual ``scalar(s, t, a, b, delta, eta, p) -> (gap, total, slope)`` into a tile (float64).
+
+    The tile, called through :func:`call_tile` as ``(address, n, work, params, row, row)``, n <= DUAL_STRIDE, reads ``row = (s, a)``
+    and the rows t, b, delta, eta of ``work`` (7, DUAL_STRIDE), and fills its rows gap, total, slope. The fixed stride lets
+    LLVM see that rows do not overlap; with that many separate pointers it would not vectorise.
+
+    Parameters
+    ----------
+    scalar : callable
+        See :class:`ntkengine.activations.ActivationFamily`.
+    n_params : int
+    identity : str or None
+        As for :func:`compile_tile`.
+    """
+    dual, length, stride = _inlined(scalar), max(n_params, 1), DUAL_STRIDE
+
+    def tile(n, work, params, row, _):
+        rows, s, a = numba.carray(work, 7 * stride), numba.carray(row, 2)[0], numba.carray(row, 2)[1]
+        p = to_fixed_tuple(numba.carray(params, length), length)
+        for i in range(n):
+            gap, total, slope = dual(
+                s, rows[i], a, rows[i + stride], rows[i + 2 * stride], rows[i + 3 * stride], p
+            )
+            rows[i + 4 * stride], rows[i + 5 * stride], rows[i + 6 * stride] = gap, total, slope
+
+    return _compile(tile, np.dtype(np.float64), identity and f"{identity}|{n_params}|dual")
+
+
+def _inlined(scalar: Callable[..., Any]) -> Any:
+    # Inlined by force: a call left in the loop keeps LLVM from vectorising it (ten times slower for a long scalar).
+    return numba.njit(scalar, forceinline=True, nogil=True, error_model="numpy", fastmath=set(_FAST_FLAGS))
+
+
+def _compile(tile: Callable[..., Any], dtype: np.dtype, identity: str | None) -> CFunc:
     args, _ = numba.core.sigutils.normalize_signature(_tile_signature(dtype))
     options = {"error_model": "numpy", "nogil": True, "fastmath": set(_FAST_FLAGS)}
     compiled: Any = CFunc(tile, (args, types.void), locals={}, options={"nopython": True, **options})
     folder = cache_directory()
     if folder is not None and identity is not None:
-        compiled._cache = MachineCodeCache(tile, folder, _text(options), f"{identity}|{n_params}|{dtype}")
+        compiled._cache = MachineCodeCache(tile, folder, _text(options), identity)
     with _clocked():
         compiled.compile()
     return compiled

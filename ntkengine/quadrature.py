@@ -15,7 +15,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh_tridiagonal
 
 from ntkengine._jit import strict
 from ntkengine.errors import AccuracyWarning, InputError
@@ -90,6 +89,8 @@ def gauss_hermite(n: int) -> tuple[Array, Array]:
         raise InputError(
             f"n, the number of Gauss–Hermite nodes, is {n!r}; it must be an integer of at least 1"
         )
+    from scipy.linalg import eigh_tridiagonal  # 0.15 s to import, and only needed here
+
     n = int(n)
     nodes = np.array(eigh_tridiagonal(np.zeros(n), np.sqrt(np.arange(1.0, n)), eigvals_only=True))
     weights = np.empty(n)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import ntkengine.activations as activations
 from ntkengine import _jit
-from ntkengine.activations import Activation, activation, registry
+from ntkengine.activations import Activation, Kink, activation, registry
 from ntkengine.errors import InputError, UnknownNameError
 from tests.oracles import activations as oracle
 
@@ -19,8 +19,15 @@ NAMES = activations.BUILTIN_NAMES
 CLOSED = [name for name in NAMES if registry.get(name).coefficients is not None]
 VARIANCES = [0.01, 1.0, 7.3]
 
-# Beside the defaults, one set of parameters that is nothing special.
+# What has no default, and beside the defaults one set of parameters that is nothing special.
+NEEDED = {
+    "monomial": {"degree": 3},
+    "polynomial": {"coefficients": [0.3, -1.0, 0.5, 0.2]},
+    "hermite": {"coefficients": [0.1, 0.8, -0.6, 0.0, 0.25]},
+}
 OTHERS = {
+    "monomial": {"degree": 4},
+    "elu": {"alpha": 1.7},
     "leaky_relu": {"slope": -0.4},
     "abrelu": {"a": 0.3, "b": -1.7},
     "sin": {"a": 0.5, "b": -6.0, "c": 0.3},
@@ -42,7 +49,8 @@ OTHERS = {
         "g": 1.0,
     },
 }
-ENTRIES = [activation(name) for name in NAMES] + [activation(name, **p) for name, p in OTHERS.items()]
+DEFAULTS = {name: activation(name, **NEEDED.get(name, {})) for name in NAMES}
+ENTRIES = [*DEFAULTS.values(), *(activation(name, **p) for name, p in OTHERS.items())]
 CLOSED_ENTRIES = [phi for phi in ENTRIES if phi.name in CLOSED]
 
 
@@ -106,14 +114,13 @@ def test_float32_agrees_with_float64(phi, points):
 
 @pytest.mark.parametrize("phi", ENTRIES, ids=str)
 def test_kinks_are_where_the_function_jumps(phi):
-    """Every kink's jumps are the one-sided limits', and there are no other jumps."""
+    """The jumps of φ and of three derivatives are the differences of one-sided limits, and there are no other kinks."""
     assert {k.location for k in phi.kinks} == set(oracle.DEFINITIONS[phi.name][2](*phi.values))
-    gap = 1e-7
     for kink in phi.kinks:
-        sides = np.array([kink.location - gap, kink.location + gap])
-        value, slope = phi(sides), phi.derivative(sides)
-        assert value[1] - value[0] == pytest.approx(kink.jump, abs=1e-4)
-        assert slope[1] - slope[0] == pytest.approx(kink.slope_jump, abs=1e-4)
+        for order, found in enumerate(kink.jumps):
+            want = float(oracle.jump(phi.name, phi.values, kink.location, order))
+            assert found == pytest.approx(want, rel=1e-10, abs=1e-8)
+            assert type(found) is float
     z = np.linspace(-4, 4, 40_001) + 1e-5 * math.e
     jumps = np.abs(np.diff(phi(z))) > 0.02 * (1 + np.abs(phi.derivative(z[1:])))
     turns = np.abs(np.diff(phi.derivative(z))) > 0.1 * (1 + np.max(np.abs(phi.values), initial=1))
@@ -128,6 +135,8 @@ def test_slope_at_a_kink_is_what_training_uses():
         ("sign", 0, 0),
         ("step", 0, 0),
         ("leaky_relu", 0, 0.01),
+        ("elu", 0, 1),
+        ("selu", 0, 1.7580993408473769),
     ]:
         assert activation(name)(0.0) == value
         assert activation(name).derivative(0.0) == pytest.approx(slope)
@@ -135,31 +144,48 @@ def test_slope_at_a_kink_is_what_training_uses():
     assert phi.derivative(phi.parameters["b"]) == 0
 
 
-def test_coinciding_kinks_merge_and_vanishing_ones_go():
+def test_coinciding_kinks_merge():
     (kink,) = activation("relu2_cos", b=0.5, b2=0.5, a=1.0, a2=2.0).kinks
     assert (kink.location, kink.slope_jump) == (0.5, 3.0)
-    assert activation("relu2_cos", a=1.0, a2=-1.0, b=0.5, b2=0.5).kinks == ()
-    assert activation("leaky_relu", slope=1.0).kinks == ()
+    assert activation("relu2_cos", a=1.0, a2=-1.0, b=0.5, b2=0.5).kinks == (Kink(0.5),)
+    assert activation("elu", alpha=1.0).kinks == (Kink(0.0, 0.0, 0.0, -1.0, -1.0),)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", NAMES)
 def test_nan_and_infinity(name, dtype):
-    phi = activation(name)
+    phi = DEFAULTS[name]
     assert np.isnan(phi(dtype(np.nan)))
-    if name in ("sin", "cos", "rbf", "relu_cos", "relu2_cos"):
+    if name in ("sin", "cos", "rbf", "relu_cos", "relu2_cos", "hermite"):
         return
     limits = {
         "abrelu": (np.inf, np.inf), "abs": (np.inf, np.inf), "identity": (-np.inf, np.inf),
         "leaky_relu": (-np.inf, np.inf), "relu": (0, np.inf), "sign": (-1, 1), "step": (0, 1), "erf": (-1, 1),
         "gaussian": (0, 0), "exp": (0, np.inf), "gelu": (0, np.inf), "tanh": (-1, 1), "sigmoid": (0, 1),
-        "softplus": (0, np.inf), "silu": (0, np.inf),
+        "softplus": (0, np.inf), "silu": (0, np.inf), "mish": (0, np.inf), "elu": (-1, np.inf),
+        "selu": (-1.7580993408473769, np.inf), "monomial": (-np.inf, np.inf),
+        "polynomial": (-np.inf, np.inf),
     }  # fmt: skip
     np.testing.assert_array_equal(
         phi(np.array([-np.inf, np.inf], dtype=dtype)), np.array(limits[name], dtype=dtype)
     )
     huge = np.array([-1e30, 1e30], dtype=dtype)
+    if name in NEEDED:
+        huge = np.array([-1e10, 1e10], dtype=dtype)
     assert np.all(np.isfinite(phi.derivative(huge if name != "exp" else np.minimum(huge, dtype(80)))))
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float64, 2e-15), (np.float32, 1.2e-6)])
+@pytest.mark.parametrize("name", ["elu", "selu", "mish"])
+def test_exponential_tails_keep_their_digits(name, dtype, bound):
+    """Relative errors far out on the left, next to 0 and on the right; mish' changes sign near −1.19."""
+    phi = activation(name)
+    z = np.array([-80, -30.5, -17, -5.25, -2, -0.75, -1e-3, -1e-9, 1e-9, 1e-3, 0.7, 3.5, 19, 60], dtype=dtype)
+    value, slope = phi.both(z)
+    for x, v, s in zip(z, value, slope):
+        want, want_slope = (float(oracle.precise(name, phi.values, float(x), k)) for k in (0, 1))
+        assert v == pytest.approx(want, rel=bound, abs=0)
+        assert s == pytest.approx(want_slope, rel=bound, abs=0)
 
 
 # --- Hermite coefficients ------------------------------------------------------------------------------
@@ -187,6 +213,7 @@ def test_coefficients_against_quadrature(phi, variance):
         ("erf", (1.3, -0.6, 0.4)),
         ("sin", (0.5, -6.0, 0.3)),
         ("gaussian", (-2.0, -0.3)),
+        ("monomial", (12,)),
     ],
 )
 def test_coefficients_against_thirty_digits(name, parameters):
@@ -223,10 +250,19 @@ def test_shifted_relu_at_high_degree(threshold):
         )
 
 
+@pytest.mark.parametrize("variance", VARIANCES)
+def test_coefficients_without_a_closed_form(variance):
+    """elu, selu and mish by the kink-aware rule, against an integration in steps of 1/8."""
+    for phi in (activation("elu", alpha=1.7), activation("selu"), activation("mish")):
+        want = oracle.hermite_coefficients(phi.name, phi.values, variance, 40)
+        size = math.sqrt(oracle.second_moment(phi.name, phi.values, variance))
+        assert np.max(np.abs(phi.hermite(40, variance) - want)) < 1e-14 * size
+
+
 @pytest.mark.parametrize("name", CLOSED)
 def test_parseval_to_degree_ten_thousand(name):
     """The squares sum to E[φ²]; a kink costs O(degree^{−3/2}), a jump O(degree^{−1/2})."""
-    phi = activation(name)
+    phi = DEFAULTS[name]
     a = closed(phi, 1.0, 10_000)
     assert np.all(np.isfinite(a))
     moment = oracle.second_moment(name, phi.values, 1.0)
@@ -284,7 +320,7 @@ def test_every_entry_describes_itself():
         assert family.name == name
         assert family.formula
         for parameter in family.parameters:
-            assert parameter.lower <= parameter.default <= parameter.upper
+            assert name in NEEDED or parameter.lower <= parameter.default <= parameter.upper
             assert math.isfinite(parameter.lower)
             assert math.isfinite(parameter.upper)
             assert re.search(rf"\b{parameter.name}\b", family.formula)
@@ -339,7 +375,22 @@ LIBM = re.compile(r"\b(sin|cos|sincos|exp|exp2|expm1|log|log1p|tanh|erf|erfc|pow
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "name", ["relu", "leaky_relu", "relu2_cos", "rbf", "erf", "gelu", "softplus", "silu", "tanh"]
+    "name",
+    [
+        "relu",
+        "leaky_relu",
+        "elu",
+        "selu",
+        "relu2_cos",
+        "rbf",
+        "erf",
+        "gelu",
+        "softplus",
+        "silu",
+        "mish",
+        "tanh",
+        "monomial",
+    ],
 )
 def test_tiles_are_packed_instructions(name, dtype, monkeypatch):
     monkeypatch.setattr(_jit, "cache_directory", lambda: None)  # machine code from a cache has no LLVM text

@@ -58,6 +58,15 @@ CASES = {
     ),
     "sin": (_scalar.sin, None, mp.sin, np.sin, (1.2e-7, 2.5e-16), ((-1e4, 1e4),) * 2, absolute),
     "cos": (_scalar.cos, None, mp.cos, np.cos, (1.2e-7, 2.5e-16), ((-1e4, 1e4),) * 2, absolute),
+    "log": (
+        *(_scalar.log, None, mp.log, np.log, (1e-7, 2e-16)),
+        *(((1.2e-38, 3.4e38), (2.3e-308, 1.7e308)), relative),
+    ),
+    "log1p": (
+        *(_scalar.log1p, None, mp.log1p, np.log1p, (1.5e-7, 2.5e-16)),
+        *(((-0.9999999, 3e38), (-0.999999999999999, 1e308)), relative),
+    ),
+    "asin": (_scalar.asin, None, mp.asin, np.arcsin, (1.7e-7, 3e-16), ((-1, 1),) * 2, relative),
     "erf": (_scalar.erf, None, mp.erf, special.erf, (2.5e-7, 4e-16), ((-5, 5), (-7, 7)), relative),
     "normal cdf": (_scalar.normal, 0, mp.ncdf, special.ndtr, (5e-7, 1e-15), ((-1, 7), (-1, 9)), relative),
     "normal cdf tail": (
@@ -161,13 +170,37 @@ def test_sincos_loses_accuracy_gracefully(dtype):
         assert np.all(np.abs(evaluate(name, beyond)) <= 1)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logarithms_over_all_magnitudes_and_near_1(dtype):
+    rng, info = np.random.default_rng(3), np.finfo(dtype)
+    towards_0 = 10.0 ** rng.uniform(math.log10(info.eps) - 3, -0.5, 400) * rng.choice([-1, 1], 400)
+    for name, exact, bound in (("log", mp.log, (1e-7, 2e-16)), ("log1p", mp.log1p, (1.5e-7, 2.5e-16))):
+        everywhere = 10.0 ** rng.uniform(math.log10(info.smallest_subnormal), math.log10(info.max), 600)
+        x = np.concatenate([everywhere, (name == "log") + towards_0]).astype(dtype)
+        x = x[(x > 0) & (x != 1)] if name == "log" else x
+        error = np.abs(evaluate(name, x) / reference(exact, x) - 1)
+        normal = np.abs(x) >= info.tiny if name == "log1p" else np.ones(x.size, bool)
+        assert np.max(error[normal]) <= bound[DTYPES.index(dtype)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arcsine_tail(dtype):
+    """asin x = x + x³ P(x²), on the whole of the range on which P is promised."""
+    w = np.linspace(0.001, 0.5, 300).astype(dtype)
+    got = np.array([_scalar.asin_tail(v) for v in w])
+    want = reference(lambda v: (mp.asin(mp.sqrt(v)) / mp.sqrt(v) - 1) / v, w)
+    np.testing.assert_allclose(got, want.astype(float), rtol=3e-7 if dtype is np.float32 else 6e-16)
+    assert all(type(v) is dtype for v in (_scalar.asin_tail(w[0]), got[0]))
+
+
 def _edges(dtype):
     info = np.finfo(dtype)
     return info.smallest_subnormal, info.max
 
 
 INF, NAN = math.inf, math.nan
-# values at: 0, -0, +subnormal, -subnormal, +inf, -inf, nan, +huge, -huge;  "x": the argument itself
+# values at: 0, -0, +subnormal, -subnormal, +inf, -inf, nan, +huge, -huge;
+# "x": the argument itself; a function: its value there
 EDGES = {
     "exp": (1, 1, 1, 1, INF, 0, NAN, INF, 0),
     "expm1": (0, 0, 0, 0, INF, -1, NAN, INF, -1),
@@ -177,6 +210,9 @@ EDGES = {
     "softplus": (math.log(2),) * 4 + (INF, 0, NAN, "x", 0),
     "sin": (0, 0, "x", "x", NAN, NAN, NAN, None, None),
     "cos": (1, 1, 1, 1, NAN, NAN, NAN, None, None),
+    "log": (-INF, -INF, math.log, NAN, INF, NAN, NAN, math.log, NAN),
+    "log1p": (0, 0, "x", "x", INF, NAN, NAN, math.log, NAN),
+    "asin": (0, 0, "x", "x", NAN, NAN, NAN, NAN, NAN),
     "erf": (0, 0, "x", "x", 1, -1, NAN, 1, -1),
     "normal cdf": (0.5, 0.5, 0.5, 0.5, 1, 0, NAN, 1, 0),
     "normal density": (1 / math.sqrt(2 * math.pi),) * 4 + (0, 0, NAN, 0, 0),
@@ -188,7 +224,7 @@ EDGES = {
 def test_edge_values(name, dtype):
     tiny, huge = _edges(dtype)
     x = np.array([0, -0.0, tiny, -tiny, np.inf, -np.inf, np.nan, huge, -huge], dtype=dtype)
-    want = [x[i] if w == "x" else w for i, w in enumerate(EDGES[name])]
+    want = [x[i] if w == "x" else w(x[i]) if callable(w) else w for i, w in enumerate(EDGES[name])]
     for got in (evaluate(name, x), evaluate(name, x, "strict"), plain(name, x)):
         for value, expected, at in zip(got, want, x):
             if expected is None:
@@ -221,6 +257,17 @@ def test_exp_overflows_and_underflows_where_it_should(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_domain_ends(dtype):
+    one = dtype(1)
+    beyond = np.nextafter(one, dtype(2))
+    np.testing.assert_array_equal(
+        evaluate("log1p", np.array([-one, -beyond], dtype=dtype)), np.array([-np.inf, np.nan])
+    )
+    got = evaluate("asin", np.array([one, -one, beyond, -beyond], dtype=dtype))
+    np.testing.assert_array_equal(got, np.array([np.pi / 2, -np.pi / 2, np.nan, np.nan], dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_types_are_preserved(dtype):
     x = dtype(0.7)
     for name, (function, index, *_) in CASES.items():
@@ -244,6 +291,8 @@ def test_symmetries(dtype, values):
         ("sigmoid'", 1),
     ):
         np.testing.assert_array_equal(evaluate(name, -x), sign * evaluate(name, x))
+    unit = (x / dtype(9e3)).astype(dtype)
+    np.testing.assert_array_equal(evaluate("asin", -unit), -evaluate("asin", unit))
     np.testing.assert_allclose(evaluate("sin", x) ** 2 + evaluate("cos", x) ** 2, 1, rtol=4 * eps)
     for name in ("sigmoid", "normal cdf"):
         np.testing.assert_allclose(evaluate(name, -x) + evaluate(name, x), 1, rtol=4 * eps)

@@ -27,22 +27,63 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Parameter:
-    """A named real parameter: default, closed bounds (for fits and for checks) and what it does."""
+    """A named real parameter: default (NaN: it must be given), closed bounds (for fits and for checks) and what it does."""
 
     name: str
     default: float
     lower: float = -math.inf
     upper: float = math.inf
     doc: str = ""
+    integer: bool = False
+
+    @classmethod
+    def amplitude(cls, name: str, default: float, doc: str = "") -> Parameter:
+        """A factor or an offset of φ: at most 1e6 in size."""
+        return cls(name, default, -1e6, 1e6, doc)
+
+    @classmethod
+    def shift(cls, name: str, default: float, doc: str = "") -> Parameter:
+        """A place on the z axis, a phase, a steepness: at most 1e3 in size."""
+        return cls(name, default, -1e3, 1e3, doc)
+
+    @classmethod
+    def frequency(cls, name: str, default: float, doc: str = "") -> Parameter:
+        """A frequency: at most 200 in size."""
+        return cls(name, default, -200.0, 200.0, doc)
+
+    def checked(self, family: str, value: Any) -> float:
+        """``value`` as a float; InputError, naming the family, unless it is a number within the bounds."""
+        where = f"parameter {self.name!r} of activation {family!r}"
+        allowed = f"{'integers' if self.integer else 'finite'}, from {self.lower:g} to {self.upper:g}"
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise InputError(f"{where} must be a number, not {value!r}") from None
+        except OverflowError:
+            raise InputError(f"{where} is beyond the largest float; allowed: {allowed}") from None
+        whole = not self.integer or (number.is_integer() and not isinstance(value, (bool, np.bool_)))
+        if not (math.isfinite(number) and whole and self.lower <= number <= self.upper):
+            raise InputError(f"{where} is {value!r}; allowed: {allowed}")
+        return number
 
 
 @dataclass(frozen=True)
 class Kink:
-    """A point where φ or φ' jumps: ``jump`` = φ(z+) − φ(z−), ``slope_jump`` = φ'(z+) − φ'(z−)."""
+    """A point where φ or one of its first three derivatives jumps: limits from the right less limits from the left.
+
+    With all four jumps 0 it is still a point where φ is not smooth, at which integrals break.
+    """
 
     location: float
     jump: float = 0.0
     slope_jump: float = 0.0
+    curvature_jump: float = 0.0
+    third_jump: float = 0.0
+
+    @property
+    def jumps(self) -> tuple[float, float, float, float]:
+        """The jumps of φ and of its first, second and third derivative."""
+        return self.jump, self.slope_jump, self.curvature_jump, self.third_jump
 
 
 @dataclass(frozen=True)
@@ -66,6 +107,19 @@ class ActivationFamily:
     coefficients : callable, optional
         ``coefficients(p, variance, degree) -> (degree+1,) array``: Hermite coefficients a_k(q) = E[φ(√q z) h_k(z)] in
         closed form, with orthonormal probabilists' h_k. None: by quadrature.
+    dual : callable, optional
+        ``dual(s, t, a, b, delta, eta, p) -> (gap, total, slope)``: the dual in closed form, plain Python on float64 scalars
+        like ``pair``, so that a loop over it vectorises. For Gaussians (u, v) of variances s², t² and correlation ρ, with
+        a = √E[φ(u)²], b = √E[φ(v)²], delta = 1 − ρ and eta = 1 + ρ (the smaller one is the one to trust):
+        ``gap = ab − E[φ(u)φ(v)]``, ``total = ab + E[φ(u)φ(v)]``, ``slope = E[φ'(u)φ'(v)]``. Both differences are to be good
+        to about 1e-16 ab; gap, for activations with kinks at 0, to full relative accuracy as delta goes to 0. None: numerical.
+    moments : callable, needed with ``dual``
+        ``moments(q, p) -> (E[φ(√q z)²], E[φ'(√q z)²])`` for an array of variances q >= 0, elementwise (NumPy).
+    finite_degree : callable, optional
+        ``finite_degree(p) -> int``, for polynomials: the highest k with a_k(q) ≠ 0, the same at every variance q > 0.
+        None: the Hermite expansion does not end.
+    from_text : bool
+        The name is a formula, and the family is made again by parsing it.
     citation : str, optional
     """
 
@@ -75,6 +129,10 @@ class ActivationFamily:
     parameters: Sequence[Parameter] = ()
     kinks: Callable[[NDArray[np.float64]], Sequence[Kink]] | None = None
     coefficients: Callable[[NDArray[np.float64], float, int], NDArray[np.float64]] | None = None
+    dual: Callable[..., tuple[Any, Any, Any]] | None = None
+    moments: Callable[..., tuple[Any, Any]] | None = None
+    finite_degree: Callable[[NDArray[np.float64]], int] | None = None
+    from_text: bool = False
     citation: str = ""
 
     def __post_init__(self) -> None:
@@ -88,33 +146,59 @@ class ActivationFamily:
         """
         return _cache.code_identity(self.pair)
 
-    def __call__(self, **values: float) -> Activation:
+    def __hash__(self) -> int:
+        return hash((self.name, self.pair, len(self.parameters)))
+
+    @property
+    def root(self) -> ActivationFamily:
+        """The family as it is registered: itself, except for one size of a family of any size."""
+        return self
+
+    def __call__(self, **values: Any) -> Activation:
         """The activation with these parameter values; the others at their defaults."""
         known = {p.name: p for p in self.parameters}
-        for name, value in values.items():
+        for name in values:
             if name not in known:
                 listing = ", ".join(known) or "none"
                 raise InputError(
                     f"activation {self.name!r} has no parameter {name!r}; its parameters: {listing}"
                 )
-            bounds = known[name]
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                raise InputError(
-                    f"parameter {name!r} of activation {self.name!r} must be a number, not {value!r}"
-                ) from None
-            if not math.isfinite(number) or not bounds.lower <= number <= bounds.upper:
-                raise InputError(
-                    f"parameter {name!r} of activation {self.name!r} is {value!r}; "
-                    f"allowed: finite, from {bounds.lower:g} to {bounds.upper:g}"
-                )
-        return Activation(self, tuple(float(values.get(p.name, p.default)) for p in self.parameters))
+        missing = [p for p in self.parameters if p.name not in values and math.isnan(p.default)]
+        if missing:
+            raise InputError(
+                f"activation {self.name!r} needs a value of {missing[0].name!r}: {missing[0].doc}"
+            )
+        return Activation(
+            self,
+            tuple(
+                p.checked(self.name, values[p.name]) if p.name in values else float(p.default)
+                for p in self.parameters
+            ),
+        )
+
+    def named(self, values: tuple[float, ...]) -> dict[str, Any]:
+        """Parameter values by name, as they are given to the family."""
+        return {p.name: int(v) if p.integer else v for p, v in zip(self.parameters, values)}
+
+    def compile(self, dtype: np.dtype[Any]) -> Any:
+        """The tile for a dtype, compiled or loaded (see :func:`ntkengine._jit.compile_tile`)."""
+        return _jit.compile_tile(self.pair, len(self.parameters), dtype, self.identity)
+
+    def packed(self, values: tuple[float, ...]) -> ArrayLike:
+        """The parameters as the tile reads them; never empty."""
+        return values or (0.0,)
 
 
 @cache  # never dropped: compiled loops hold the tiles' addresses
 def _tile(family: ActivationFamily, dtype: np.dtype[Any]) -> Any:
-    return _jit.compile_tile(family.pair, len(family.parameters), dtype, family.identity)
+    return family.compile(dtype)
+
+
+@cache
+def _dual_tile(family: ActivationFamily) -> Any:
+    assert family.dual is not None
+    identity = _cache.code_identity(family.dual)
+    return _jit.compile_dual(family.dual, len(family.parameters), identity)
 
 
 @_jit.strict
@@ -147,34 +231,48 @@ class Activation:
         return self.family.name
 
     @property
-    def parameters(self) -> dict[str, float]:
-        """Parameter values by name."""
-        return {p.name: v for p, v in zip(self.family.parameters, self.values)}
+    def parameters(self) -> dict[str, Any]:
+        """Parameter values by name: a float, an int or, for an array, a tuple of floats."""
+        return self.family.named(self.values)
 
     def with_values(self, values: ArrayLike) -> Activation:
-        """The same family with other parameter values, in the family's order, bounds unchecked (for optimisers)."""
-        return Activation(self.family, tuple(float(v) for v in np.asarray(values, dtype=np.float64)))
+        """The same family with other parameter values, in the family's order, bounds unchecked (for optimisers).
+
+        Raises
+        ------
+        InputError
+            If there are not as many values as parameters.
+        """
+        flat = np.asarray(values, dtype=np.float64)
+        if flat.shape != (len(self.values),):
+            raise InputError(
+                f"values have shape {flat.shape}; {self.name!r} has {len(self.values)} parameters"
+            )
+        return Activation(self.family, tuple(flat.tolist()))
 
     @cached_property
     def kinks(self) -> tuple[Kink, ...]:
-        """Points where φ or φ' jumps, ordered by location; coinciding ones merged, vanishing ones left out."""
+        """Points where φ is not smooth, ordered by location; those that coincide are merged."""
         if self.family.kinks is None:
             return ()
         merged: dict[float, Kink] = {}
         for kink in self.family.kinks(np.array(self.values)):
-            seen = merged.get(kink.location, Kink(kink.location))
-            merged[kink.location] = Kink(
-                kink.location, seen.jump + kink.jump, seen.slope_jump + kink.slope_jump
-            )
-        return tuple(k for _, k in sorted(merged.items()) if k.jump != 0 or k.slope_jump != 0)
+            at = float(kink.location)
+            seen = merged.get(at, Kink(at))
+            merged[at] = Kink(at, *(float(old + new) for old, new in zip(seen.jumps, kink.jumps)))
+        return tuple(kink for _, kink in sorted(merged.items()))
 
     def tile(self, dtype: DTypeLike) -> Any:
         """The compiled tile for a dtype (see :func:`ntkengine._jit.compile_tile`); compiled or loaded once."""
         return _tile(self.family, np.dtype(dtype))
 
+    def dual_tile(self) -> Any:
+        """The compiled closed-form dual (see :func:`ntkengine._jit.compile_dual`) of a family that has one."""
+        return _dual_tile(self.family)
+
     def tile_parameters(self, dtype: DTypeLike) -> Floats:
         """The parameter array that goes with :meth:`tile`; never empty."""
-        return np.array(self.values or (0.0,), dtype=dtype)
+        return np.array(self.family.packed(self.values), dtype=dtype)
 
     def both(self, z: ArrayLike) -> tuple[Floats, Floats]:
         """φ(z) and φ'(z), each of the shape of ``z``."""
@@ -206,7 +304,9 @@ class Activation:
         return expand(self, degree, variance)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        registered = self.name in registry and registry.get(self.name) is self.family
+        registered = self.family.from_text or (
+            self.name in registry and registry.get(self.name) is self.family.root
+        )
         return (
             (_rebuild, (self.name, self.parameters))
             if registered
@@ -220,7 +320,7 @@ class Activation:
     __repr__ = __str__
 
 
-def _rebuild(name: str, parameters: Mapping[str, float]) -> Activation:
+def _rebuild(name: str, parameters: Mapping[str, Any]) -> Activation:
     return activation(name, **parameters)
 
 
@@ -231,24 +331,29 @@ def _check(name: str, found: Any) -> ActivationFamily:
 
 
 def _builtins() -> dict[str, str]:
-    from ntkengine.activations import BUILTIN_NAMES
+    from ntkengine.activations import BUILTINS
 
-    return {name: f"ntkengine.activations.builtin:{name}_family" for name in BUILTIN_NAMES}
+    return {
+        name: f"ntkengine.activations.{module}:{name}_family"
+        for module, names in BUILTINS.items()
+        for name in names
+    }
 
 
 #: Every activation family by name, built-ins and plugins.
 registry: Registry[ActivationFamily] = Registry("activation", "ntkengine.activations", _builtins, _check)
 
 
-def activation(name: str | Activation, **parameters: float) -> Activation:
+def activation(name: str | Activation, **parameters: Any) -> Activation:
     """An activation by its registered name.
 
     Parameters
     ----------
     name : str
         A registered family, such as ``"relu"``, ``"sin"`` or ``"relu_cos"``; an Activation is returned as it is.
-    **parameters : float
-        Values of the family's parameters; the others keep their defaults.
+    **parameters : float, int or array_like
+        Values of the family's parameters; the others keep their defaults. ``degree`` of ``"monomial"`` is an integer,
+        ``coefficients`` of ``"polynomial"`` and ``"hermite"`` are a vector, and both must be given.
 
     Raises
     ------
@@ -262,6 +367,8 @@ def activation(name: str | Activation, **parameters: float) -> Activation:
     >>> import ntkengine as nk
     >>> nk.activation("sin", a=0.5, b=6.0)
     sin(a=0.5, b=6, c=0)
+    >>> nk.activation("polynomial", coefficients=[0, 1, 0.5])
+    polynomial(coefficients=[0, 1, 0.5])
     """
     if isinstance(name, Activation):
         if parameters:
@@ -271,4 +378,8 @@ def activation(name: str | Activation, **parameters: float) -> Activation:
         return name
     if not isinstance(name, str):
         raise InputError(f"an activation is named by a text, not by {name!r}")
-    return registry.get(name)(**parameters)
+    if name != "z" and (name.isidentifier() or name in registry):
+        return registry.get(name)(**parameters)
+    from ntkengine.formula import parse_activation
+
+    return parse_activation(name, **parameters)

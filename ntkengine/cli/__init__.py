@@ -20,6 +20,10 @@ __all__ = ["cli", "main"]
 #: Command -> (where it is defined, the line ``--help`` shows for it). Nothing is imported to show the list.
 _COMMANDS = {
     "data": ("ntkengine.cli.data:data", "List the tasks; fetch data files that are not part of the package."),
+    "kernel": (
+        "ntkengine.cli.kernel:kernel",
+        "NNGP and NTK of a network: a table, a figure, Gram matrices of CSV files.",
+    ),
     "shallowify": (
         "ntkengine.cli.shallowify:shallowify",
         "Give one hidden layer a deep network's kernel, and train both.",
@@ -57,6 +61,7 @@ def cli() -> None:
     First steps:
       ntkengine shallowify              the main job, on data that needs no download
       ntkengine shallowify --help       its settings
+      ntkengine kernel show --depth 4   a deep network's kernels, as a table
       ntkengine data list               the tasks there are
     """
 

@@ -12,7 +12,7 @@ from ntkengine import quadrature
 from ntkengine.activations.base import Activation
 from ntkengine.errors import AccuracyWarning, InputError
 from ntkengine.hermite import hermite_functions
-from ntkengine.infinite import _dual, _grid
+from ntkengine.infinite import _dual, _grid, _jumps
 from ntkengine.infinite.dual import PAIR_ORDER, dual, jump_part
 from ntkengine.infinite.fcn import FCN
 
@@ -33,7 +33,7 @@ class Objective:
     """K(θ_i; p) for the NNGP or NTK of ``fcn`` with other parameter values p.
 
     Slope jumps are treated as in :mod:`ntkengine.infinite.dual`; the smooth rest is projected on Hermite functions
-    tabulated at fixed nodes. Where the tables do not suffice (value jumps, very high frequencies) the general dual
+    tabulated at fixed nodes. Where the tables do not suffice (jumps of φ or of its curvature, very high frequencies) the general dual
     steps in.
 
     Parameters
@@ -95,8 +95,11 @@ class Objective:
         """The kernel less the output bias's part: proportional to the square of a factor of φ."""
         self.evaluations += 1
         phi = self.fcn.activation.with_values(values)
-        locations, jumps, slopes = jump_part(phi, self.variance)
-        found = None if jumps.any() else self._tabulated(phi, locations, slopes)
+        locations, jumps = jump_part(phi, self.variance)
+        only_slopes = not jumps[:, [0, 2, 3]].any()
+        found = (
+            self._tabulated(phi, locations, np.ascontiguousarray(jumps[:, 1])) if only_slopes else None
+        )
         value, derivative = found if found is not None else self._general(phi)
         scale = self.fcn.readout_w_std**2
         return scale * (value if self.kind == "nngp" else value + self.first * derivative)
@@ -148,7 +151,9 @@ class Objective:
 
     def _sum(self, rest: Array, locations: Array, slopes: Array) -> tuple[Array, Array]:
         values, steps = np.empty(rest.size + 1), np.empty(rest.size + 1)
-        _dual.split_coefficients(locations, np.zeros_like(slopes), slopes, values, steps)
+        jumps = np.zeros((slopes.size, _jumps.ORDERS))
+        jumps[:, 1] = slopes
+        _jumps.split_coefficients(locations, jumps, values, steps)
         coefficients = values.copy()
         coefficients[:-1] += rest
         terms, derivative_terms = np.empty(rest.size + 1), np.empty(rest.size + 1)

@@ -1,6 +1,6 @@
 """Compiled dual of slope jumps plus a smooth part on a fixed, ascending grid of angles, for fits.
 
-Same formulas as :mod:`ntkengine.infinite._dual`; the integrals from 0 to each angle are running sums over
+Same formulas as :mod:`ntkengine.infinite._jumps`; the integrals from 0 to each angle are running sums over
 one set of panels, whose geometry is tabulated once.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntkengine._jit import strict
-from ntkengine.infinite._dual import exponent_e, normal_tail, relu_pair_at_one
+from ntkengine.infinite._jumps import exponent_e, normal_tail, relu_pair_at_one
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]

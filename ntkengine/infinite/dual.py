@@ -1,11 +1,11 @@
 """The dual of an activation: G(ρ) = E[φ(√q u)φ(√q v)] for standard normals u, v with correlation ρ.
 
-Mehler's formula ``G(ρ) = Σ_k a_k² ρ^k`` converges slowly for activations with kinks (at ρ = 1 like degree^{-1/2}).
-Here the jumps of φ and of φ' are split off,
+In closed form where the family has one. Else by Mehler's formula ``G(ρ) = Σ_k a_k² ρ^k``, which converges slowly for activations
+with kinks (at ρ = 1 like degree^{-1/2}). Therefore the jumps of φ and of its first three derivatives are split off,
 
-    φ(√q z) = B(z) + S(z),     B(z) = Σ_j [V_j step(z − h_j) + J_j (z − h_j)₊],
+    φ(√q z) = B(z) + S(z),     B(z) = Σ_j Σ_m J_jm (z − h_j)^m₊/m!,     m = 0..3,
 
-the dual of B is known (:mod:`ntkengine.infinite._dual`), and the rest ``Σ_k (A_k² − B_k²) ρ^k`` converges
+the dual of B is known (:mod:`ntkengine.infinite._jumps`), and the rest ``Σ_k (A_k² − B_k²) ρ^k`` converges
 fast. Daniely et al. 2016 (dual activations); Cho & Saul 2009 is the case of one ReLU at 0.
 """
 
@@ -13,31 +13,36 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ntkengine import hermite, quadrature
+from ntkengine import _jit, hermite, quadrature
 from ntkengine.activations.base import Activation
 from ntkengine.errors import AccuracyWarning, InputError
-from ntkengine.infinite import _dual
+from ntkengine.infinite import _dual, _jumps
 
 __all__ = ["Dual", "DualValues", "dual"]
 
 Array = NDArray[np.float64]
 
 #: Degrees tried, one after the other, until the terms have died out.
-DEGREES = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+DEGREES = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 #: A term below this part of the whole is left out.
 NEGLIGIBLE = 1e-17
+#: Where the derivative's terms fall like a power of k (jumps of φ'''' do that): the part beyond the last at which to stop.
+SLOW_ENOUGH = 1e-10
 #: Gauss–Legendre points in a panel of the pair integrals.
 PAIR_ORDER = 20
 #: Relative error above which a dual warns.
 WARN_ABOVE = 1e-9
 #: Relative error above which there is no dual.
 REFUSE_ABOVE = 1e-2
+#: Jumps of higher derivatives are split off as long as E[B²] stays below this many E[φ²]: B cancels against S.
+LARGEST_JUMP_PART = 1e4
 
 
 class DualValues(NamedTuple):
@@ -49,6 +54,33 @@ class DualValues(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Series:
+    """The Mehler series of a dual less its jump part.
+
+    Attributes
+    ----------
+    locations, jumps : (J,) and (J, 4) arrays
+        h_j and J_jm of z ↦ φ(√q z).
+    tails, derivative_terms : (degree+1,) arrays
+        Σ_{k>j} (A_k² − B_k²), and the like terms of the derivative's series.
+    parity : int
+        1 for even φ, −1 for odd, 0 for neither.
+    count : int
+        Terms that matter at ρ = 1, without the one in which a remainder is put.
+    orders : int
+        Jumps of derivatives below this order are split off.
+    """
+
+    locations: Array
+    jumps: Array
+    tails: Array
+    derivative_terms: Array
+    parity: int
+    count: int
+    orders: int
+
+
+@dataclass(frozen=True, eq=False)
 class Dual:
     """The dual of one activation at one variance; made by :func:`dual`.
 
@@ -57,35 +89,26 @@ class Dual:
     activation : Activation
     variance : float
         q.
-    locations, jumps, slopes : (J,) arrays
-        h_j, V_j, J_j of the jump part of z ↦ φ(√q z).
-    tails, derivative_terms : (degree+1,) arrays
-        Σ_{k>j} (A_k² − B_k²), and the like terms of the derivative's series.
     value_at_one, derivative_at_one : float
         E[φ²], E[φ'²].
-    parity : int
-        1 for even φ, −1 for odd, 0 for neither.
     error, derivative_error : float
         Absolute error estimates of G and of E[φ'φ'], any ρ.
+    series : Series or None
+        None: closed form.
     """
 
     activation: Activation
     variance: float
-    locations: Array
-    jumps: Array
-    slopes: Array
-    tails: Array
-    derivative_terms: Array
     value_at_one: float
     derivative_at_one: float
-    parity: int
     error: float
     derivative_error: float
+    series: Series | None = None
 
     @property
     def degree(self) -> int:
-        """Where the series was cut."""
-        return self.tails.size - 1
+        """Where the series was cut; 0 for a closed form."""
+        return self.series.tails.size - 1 if self.series else 0
 
     def evaluate(self, delta: Array, eta: Array) -> DualValues:
         """The dual at points given by 1 − ρ and 1 + ρ.
@@ -99,39 +122,75 @@ class Dual:
         -------
         DualValues
         """
+        if self.series is None:
+            return self._closed(delta, eta)
         deficit, excess, derivative = np.empty_like(delta), np.empty_like(delta), np.empty_like(delta)
         x, w = quadrature.gauss_legendre(PAIR_ORDER)
+        part = self.series
         _dual.evaluate(
-            delta, eta, self.parity, self.locations, self.jumps, self.slopes, self.tails, self.derivative_terms,
+            delta, eta, part.parity, part.locations, part.jumps, part.tails, part.derivative_terms,
             self.value_at_one, self.variance, x, w, deficit, excess, derivative,
         )  # fmt: skip
         return DualValues(deficit, excess, derivative)
+
+    def _closed(self, delta: Array, eta: Array) -> DualValues:
+        out = np.empty((3, delta.size))
+        row = np.array([math.sqrt(self.variance), math.sqrt(self.value_at_one)])
+        address = self.activation.dual_tile().address
+        _dual.evaluate_closed(address, self.activation.tile_parameters(np.float64), row, delta, eta, out)
+        return DualValues(*out)
 
     def values(self, excess: Array, deficit: Array) -> Array:
         """G(ρ) from its two distances, whichever is small deciding."""
         return np.where(deficit <= excess, self.value_at_one - deficit, excess - self.value_at_one)
 
 
-def jump_part(activation: Activation, variance: float) -> tuple[Array, Array, Array]:
-    """h_j, V_j, J_j of z ↦ φ(√q z), each (J,), from the kinks an activation declares."""
+def jump_part(activation: Activation, variance: float, orders: int = _jumps.ORDERS) -> tuple[Array, Array]:
+    """Thresholds h_j (J,) and factors J_jm (J, 4) of z ↦ φ(√q z), of derivatives below ``orders``; kinks without jumps left out."""
     root = math.sqrt(variance)
-    kinks = activation.kinks
-    return (
-        np.array([kink.location / root for kink in kinks], dtype=np.float64),
-        np.array([kink.jump for kink in kinks], dtype=np.float64),
-        np.array([kink.slope_jump * root for kink in kinks], dtype=np.float64),
+    jumps = np.array([kink.jumps for kink in activation.kinks], dtype=np.float64).reshape(-1, _jumps.ORDERS)
+    jumps = jumps * root ** np.arange(_jumps.ORDERS)
+    jumps[:, orders:] = 0.0
+    locations = np.array([kink.location for kink in activation.kinks], dtype=np.float64) / root
+    some = jumps.any(axis=1)
+    return locations[some], np.ascontiguousarray(jumps[some])
+
+
+def closed_moments(activation: Activation, variances: Array) -> tuple[Array, Array]:
+    """E[φ²] and E[φ'²], each (n,), of a family with a closed-form dual; InputError where they are infinite."""
+    moments = activation.family.moments
+    assert moments is not None
+    with np.errstate(over="ignore"):
+        value, slope = moments(variances, activation.values)
+    value, slope = (
+        np.broadcast_to(np.asarray(m, dtype=np.float64), variances.shape) for m in (value, slope)
+    )
+    wrong = ~np.isfinite(value)
+    if wrong.any():
+        raise infinite_variance(activation, float(variances[wrong][0]))
+    return value, slope
+
+
+def infinite_variance(activation: Activation, variance: float) -> InputError:
+    """The error for E[φ²] = ∞, or beyond what a float64 holds."""
+    return InputError(
+        f"E[φ²] of {activation} is infinite at variance {variance:g}: the kernel does not exist; choose a smaller w_std, "
+        "b_std or depth, inputs of smaller norm, or an activation that grows more slowly"
     )
 
 
-def _tail_estimate(terms: Array) -> float:
-    """Σ |terms| beyond the last: geometric by quarters where they fall fast, else by octaves, as powers of k fall."""
-    size, n = np.abs(terms), terms.size
+def _tail_estimate(terms: Array) -> tuple[float, bool]:
+    """Σ |terms| beyond the last, and whether they fall slowly: geometric by quarters if not, else by octaves, as powers of k."""
+    size = np.abs(terms)
+    n = size.size
+    if n < 32:
+        return 0.0, False
     third, fourth = float(size[n // 2 : 3 * n // 4].sum()), float(size[3 * n // 4 :].sum())
     if fourth <= 0.25 * third or fourth == 0.0:
-        return fourth
+        return fourth, False
     earlier = float(size[n // 4 : n // 2].sum())
     ratio = min((third + fourth) / earlier, 0.9) if earlier > 0 else 0.9
-    return (third + fourth) * ratio / (1 - ratio)
+    return (third + fourth) * ratio / (1 - ratio), True
 
 
 def _with_remainder(
@@ -146,6 +205,17 @@ def _with_remainder(
     return long_terms, long_derivative
 
 
+def _significant(terms: Array, small: float) -> int:
+    """How many terms to keep so that the rest sums to less than ``small``."""
+    tails = np.cumsum(np.abs(terms[::-1]))[::-1]
+    return int(np.count_nonzero(tails > small))
+
+
+def _died_out(terms: Array, floor: Array) -> bool:
+    late = slice(3 * terms.size // 4, None)
+    return bool((np.abs(terms[late]) <= floor[late]).all())
+
+
 def _parity(coefficients: Array) -> int:
     size = math.sqrt(float((coefficients**2).sum()))
     if float(np.abs(coefficients[1::2]).max(initial=0.0)) <= 1e-15 * size:
@@ -153,6 +223,25 @@ def _parity(coefficients: Array) -> int:
     if float(np.abs(coefficients[::2]).max(initial=0.0)) <= 1e-15 * size:
         return -1
     return 0
+
+
+def second_moment(
+    activation: Activation, variance: float, f: Callable[[Array], Array], breaks: tuple[float, ...]
+) -> tuple[float, float]:
+    """E[f(z)²] and its error; InputError where it is infinite.
+
+    Infinite means: f² p still grows at the edge of the range of the density, or does not fit a float64.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        edge = np.array([-37.5, -30.0, 30.0, 37.5])
+        size = 2 * np.log(np.abs(f(edge)) + 1e-300) - edge * edge / 2
+        far, near = size[[0, 3]], size[[1, 2]]
+        if not (far < np.maximum(near, -500.0)).all():
+            raise infinite_variance(activation, variance)
+        value, error = quadrature.expectation(lambda z: f(z) ** 2, breaks)
+    if not math.isfinite(value):
+        raise infinite_variance(activation, variance)
+    return value, error
 
 
 def dual(activation: Activation, variance: float) -> Dual:
@@ -189,26 +278,35 @@ def dual(activation: Activation, variance: float) -> Dual:
     (1.0, 0.5)
     """
     q = hermite.check_variance(variance)
+    if activation.family.dual is not None:
+        value, derivative = (float(m[0]) for m in closed_moments(activation, np.array([q])))
+        return Dual(activation, q, value, derivative, 4e-16 * value, 4e-16 * derivative)
     root = math.sqrt(q)
-    locations, jumps, slopes = jump_part(activation, q)
-    breaks = tuple(locations)
+    breaks = tuple(kink.location / root for kink in activation.kinks)
 
     def scaled(z: Array) -> tuple[Array, Array]:
         phi, dphi = activation.both(root * z)
         return np.asarray(phi, dtype=np.float64), np.asarray(root * dphi, dtype=np.float64)
 
-    square, square_error = quadrature.expectation(lambda z: scaled(z)[0] ** 2, breaks)
-    slope, slope_error = quadrature.expectation(lambda z: scaled(z)[1] ** 2, breaks)
+    square, square_error = second_moment(activation, q, lambda z: scaled(z)[0], breaks)
+    slope, slope_error = second_moment(activation, q, lambda z: scaled(z)[1], breaks)
     slope_scale = max(slope, square)  # a step has no slope to measure errors by
-    jump_square, jump_slope = _dual.jump_sums_at_one(locations, jumps, slopes)
+    scratch = np.empty(_jumps.SCRATCH)
+    for orders in range(_jumps.ORDERS, 1, -1):
+        locations, jumps = jump_part(activation, q, orders)
+        jump_square, jump_slope = _jumps.sums_at_one(locations, jumps, scratch)
+        if jump_square <= LARGEST_JUMP_PART * square:
+            break
     # Quadrature leaves noise of about this size in every coefficient; closed forms do not.
     noise = 1e-15 * math.sqrt(square) if activation.family.coefficients is None else 0.0
-    for degree in DEGREES:
+    finite = getattr(activation.family, 'finite_degree', None)
+    degrees = DEGREES if finite is None else (max(finite(np.array(activation.values)), 1),)
+    for degree in degrees:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AccuracyWarning)  # told below, in terms of the dual
             coefficients = hermite.expand(activation, degree, q)
         values, steps = np.empty(degree + 1), np.empty(degree + 1)
-        _dual.split_coefficients(locations, jumps, slopes, values, steps)
+        _jumps.split_coefficients(locations, jumps, values, steps)
         terms, derivative_terms = np.empty(degree + 1), np.empty(degree + 1)
         _dual.series_terms(coefficients, values, steps, terms, derivative_terms)
         missing = abs(square - float(terms.sum()) - jump_square)
@@ -217,16 +315,27 @@ def dual(activation: Activation, variance: float) -> Dual:
         derivative_floor = NEGLIGIBLE * slope_scale + 2 * noise * np.sqrt(
             np.arange(1.0, degree + 2)
         ) * np.abs(steps)
-        late = slice(3 * degree // 4, None)
+        tail, slow = _tail_estimate(terms)
+        derivative_tail, derivative_slow = _tail_estimate(derivative_terms)
         if (
-            (np.abs(terms[late]) <= floor[late]).all()
-            and (np.abs(derivative_terms[late]) <= derivative_floor[late]).all()
-            and missing <= 1e-12 * square
-            and derivative_missing <= 1e-12 * slope_scale
+            max(tail, missing) <= 1e-12 * square
+            and max(derivative_tail, derivative_missing)
+            <= (SLOW_ENOUGH if derivative_slow else 1e-12) * slope_scale
+            and (
+                slow
+                or derivative_slow
+                or (_died_out(terms, floor) and _died_out(derivative_terms, derivative_floor))
+            )
         ):
             break
-    error = max(missing, _tail_estimate(terms)) + square_error
-    derivative_error = max(derivative_missing, _tail_estimate(derivative_terms)) + slope_error
+    if locations.size:
+        # What is missing at ρ = 1 is put back below, in one term: of slow tails about a tenth stays wrong elsewhere.
+        error = (0.3 if slow else 1.0) * max(missing, tail) + square_error
+        derivative_error = (0.3 if derivative_slow else 1.0) * max(derivative_missing, derivative_tail) + slope_error
+    else:  # every term is positive: what is missing at ρ = 1 is all that is missing anywhere
+        error, derivative_error = missing + square_error, derivative_missing + slope_error
+    error += 4e-16 * (square + jump_square)  # rounding, of B against S too
+    derivative_error += 4e-16 * (slope + jump_slope)
     if error > REFUSE_ABOVE * square or derivative_error > REFUSE_ABOVE * (slope + 1e-6 * square):
         raise InputError(
             f"the kernel of {activation} at variance {q:g} is out of reach: {degree} terms leave {min(error / square, 1):.0%} "
@@ -237,14 +346,15 @@ def dual(activation: Activation, variance: float) -> Dual:
         warnings.warn(
             f"the dual of {activation} at variance {q:g} is good to {error:.1e} (E[φ²] = {square:.3g}) and that of its "
             f"derivative to {derivative_error / q:.1e} (E[φ'²] = {slope / q:.3g}), with {degree} terms; "
-            "kinks that are not declared, jumps of φ'' or very high frequencies do that",
+            "kinks that are not declared, jumps of high derivatives or very high frequencies do that",
             AccuracyWarning,
             stacklevel=2,
         )
+    count = max(_significant(terms, 1e-15 * square), _significant(derivative_terms, 1e-15 * slope_scale) + 1)
     used = np.nonzero((np.abs(terms) > floor) | (np.abs(derivative_terms) > derivative_floor))[0]
-    keep = int(used[-1]) + 2 if used.size else 1
+    keep = min(int(used[-1]) + 2, terms.size) if used.size else 1
     parity = _parity(coefficients)
-    if missing > 1e-12 * square or derivative_missing > 1e-12 * (slope + 1e-6 * square):
+    if missing > 1e-13 * square or derivative_missing > 1e-13 * (slope + 1e-6 * square):
         terms, derivative_terms = _with_remainder(
             terms,
             derivative_terms,
@@ -253,19 +363,15 @@ def dual(activation: Activation, variance: float) -> Dual:
             parity,
         )
         keep = terms.size
+    terms, derivative_terms = (np.ascontiguousarray(t[:keep]) for t in (terms, derivative_terms))
     tails = np.empty(keep)
-    _dual.tail_sums(np.ascontiguousarray(terms[:keep]), tails)
+    _dual.tail_sums(terms, tails)
     return Dual(
-        activation=activation,
-        variance=q,
-        locations=locations,
-        jumps=jumps,
-        slopes=slopes,
-        tails=tails,
-        derivative_terms=np.ascontiguousarray(derivative_terms[:keep]),
-        value_at_one=float(terms[:keep].sum()) + jump_square,
-        derivative_at_one=(float(derivative_terms[:keep].sum()) + jump_slope) / q,
-        parity=parity,
+        activation,
+        q,
+        value_at_one=float(terms.sum()) + jump_square,
+        derivative_at_one=(float(derivative_terms.sum()) + jump_slope) / q,
         error=error,
         derivative_error=derivative_error / q,
+        series=Series(locations, jumps, tails, derivative_terms, parity, min(count, degree + 1), orders),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from ntkengine._check import integer
 from ntkengine.activations.base import Activation, activation
 from ntkengine.errors import InputError
 from ntkengine.infinite.dual import Dual, dual
@@ -23,6 +24,7 @@ __all__ = ["FCN", "NetworkKernel"]
 Array = NDArray[np.float64]
 
 KINDS = ("ntk", "nngp")
+PARAMETERIZATIONS = ("ntk", "standard")
 
 
 def check_kind(kind: str) -> str:
@@ -43,10 +45,12 @@ def _std(name: str, value: float, *, positive: bool) -> float:
 
 @dataclass(frozen=True)
 class FCN:
-    """A fully-connected network in the NTK parameterisation, of any width.
+    """A fully-connected network and its kernels at infinite width.
 
     ``z¹ = σ_w/√d W¹x + σ_b b¹, zˡ⁺¹ = σ_w/√N Wˡ⁺¹ φ(zˡ) + σ_b bˡ⁺¹``, all W, b entries N(0, 1); the last layer has its
-    own standard deviations.
+    own standard deviations. This is the NTK parameterisation. In the standard one the scales are in the parameters,
+    W ~ N(0, σ_w²/fan_in) and b ~ N(0, σ_b²): the same functions at initialisation, so the same NNGP kernel, but gradients
+    and with them the NTK grow with the width (Sohl-Dickstein et al. 2020, arXiv 2001.07301).
 
     Parameters
     ----------
@@ -61,6 +65,11 @@ class FCN:
     radial_lift : bool
         f(x) = r g(x/r), r = |x|/√d: the network sees the direction, its output scales with the norm. On the sphere the
         kernel is the same.
+    parameterization : "ntk" or "standard"
+        Which parameters the NTK differentiates by.
+    width : int, optional
+        N, which the NTK of the standard parameterisation depends on: ``Θ¹ = x·x' + 1``,
+        ``Θˡ⁺¹ = N E[φφ] + 1 + σ_w² Θˡ E[φ'φ']``, with the 1 where there are biases. Only for that.
 
     Raises
     ------
@@ -85,6 +94,8 @@ class FCN:
     readout_w_std: float = 1.0
     readout_b_std: float = 0.0
     radial_lift: bool = False
+    parameterization: str = "ntk"
+    width: int | None = None
 
     if TYPE_CHECKING:  # what the constructor takes is wider than what the field holds
 
@@ -97,6 +108,8 @@ class FCN:
             readout_w_std: float = 1.0,
             readout_b_std: float = 0.0,
             radial_lift: bool = False,
+            parameterization: str = "ntk",
+            width: int | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -110,6 +123,16 @@ class FCN:
             object.__setattr__(self, name, _std(name, getattr(self, name), positive=name.endswith("w_std")))
         if not isinstance(self.radial_lift, (bool, np.bool_)):
             raise InputError(f"radial_lift must be True or False, not {self.radial_lift!r}")
+        if self.parameterization not in PARAMETERIZATIONS:
+            raise InputError(
+                f'parameterization is {self.parameterization!r}; it must be "ntk" or "standard"'
+            )
+        if self.width is not None:
+            if self.parameterization == "ntk":
+                raise InputError(
+                    f"width is {self.width!r}, but in the NTK parameterization no kernel depends on it; leave it out"
+                )
+            object.__setattr__(self, "width", integer("width", self.width, 1, " or None"))
 
     def layer_stds(self) -> Iterator[tuple[float, float]]:
         """(weight std, bias std) of each layer after the first: depth − 1 hidden ones, then the readout."""
@@ -117,12 +140,108 @@ class FCN:
             yield self.w_std, self.b_std
         yield self.readout_w_std, self.readout_b_std
 
-    def kernel(self, kind: str = "ntk") -> NetworkKernel:
+    def theta_rules(self, n_inputs: int | None) -> tuple[tuple[float, float], list[tuple[float, float]]]:
+        """How Θ starts and what each affine map adds: Θ¹ = α (Σ¹ − σ_b²) + β, Θˡ⁺¹ = α' E[φφ] + β' + σ_w² Θˡ E[φ'φ'].
+
+        Raises
+        ------
+        InputError
+            In the standard parameterization, if the width or the number of inputs is not known.
+        """
+        if self.parameterization == "ntk":
+            return (1.0, self.b_std**2), [(w * w, b * b) for w, b in self.layer_stds()]
+        if self.width is None:
+            raise InputError(
+                "width is None; in the standard parameterization the NTK grows with the width N: give FCN(..., width=N)"
+            )
+        if n_inputs is None:
+            raise InputError(
+                "n_inputs is None; in the standard parameterization the NTK depends on the number of inputs d: "
+                'give kernel("ntk", n_inputs=d)'
+            )
+        start = n_inputs / self.w_std**2, float(self.b_std > 0)
+        return start, [(float(self.width), float(b > 0)) for _, b in self.layer_stds()]
+
+    def nngp(
+        self, X1: ArrayLike, X2: ArrayLike | None = None, *, out: Any = None, dtype: DTypeLike = None,
+        threads: int | None = None, progress: Callable[[int, int], None] | None = None,
+    ) -> Any:  # fmt: skip
+        """Gram matrix of the NNGP kernel, the covariance of the outputs of an infinitely wide network at initialisation.
+
+        Arguments, errors and warnings as for :meth:`ntk`.
+
+        Examples
+        --------
+        >>> import ntkengine as nk
+        >>> nk.FCN("relu", w_std=2**0.5).nngp([[1.0, 1.0], [2.0, 2.0], [1.0, -1.0]]).round(6)
+        array([[1.      , 2.      , 0.31831 ],
+               [2.      , 4.      , 0.63662 ],
+               [0.31831 , 0.63662 , 1.      ]])
+        """
+        from ntkengine.infinite.gram import gram
+
+        return gram(self, "nngp", X1, X2, out=out, dtype=dtype, threads=threads, progress=progress)
+
+    def ntk(
+        self, X1: ArrayLike, X2: ArrayLike | None = None, *, out: Any = None, dtype: DTypeLike = None,
+        threads: int | None = None, progress: Callable[[int, int], None] | None = None,
+    ) -> Any:  # fmt: skip
+        """Gram matrix of the neural tangent kernel at infinite width.
+
+        Points of any norm, the zero vector included. Where all norms are equal the whole depth is one function of the cosine,
+        which is tabulated once (:mod:`ntkengine.infinite.profile`); else every entry goes through all layers.
+
+        Parameters
+        ----------
+        X1 : (n1, d) array_like
+            float32 input is computed in float64.
+        X2 : (n2, d) array_like, optional
+            None: X1, and then the result is symmetric to the last bit and costs about half.
+        out : (n1, n2) array or h5py dataset, float64 or float32, optional
+            Filled and returned. A dataset is filled by row stripes, so that it may be larger than memory.
+        dtype : "float64" or "float32", optional
+            Of the result (default: that of ``out``, else float64). The arithmetic is float64 in either case.
+        threads : int, optional
+            At most all that numba was started with, which is the default. The bits do not depend on it.
+        progress : callable, optional
+            Called with (rows done, rows in all) after each stripe.
+
+        Returns
+        -------
+        (n1, n2) array, or ``out``
+
+        Raises
+        ------
+        InputError
+            If shapes disagree, an entry is not finite, the activation has no finite E[φ²] at a variance met, or the signal
+            vanishes or explodes; nothing is written then.
+
+        Warns
+        -----
+        AccuracyWarning
+            If a numerical dual misses 1e-9 (see :func:`ntkengine.infinite.dual.dual`).
+
+        Examples
+        --------
+        >>> import ntkengine as nk
+        >>> net = nk.FCN("relu", depth=4, w_std=2**0.5, b_std=0.1)
+        >>> net.ntk([[1.0, 1.0], [1.0, -1.0], [0.0, 0.0]]).round(6)
+        array([[5.07    , 1.978117, 0.198352],
+               [1.978117, 5.07    , 0.198352],
+               [0.198352, 0.198352, 0.07    ]])
+        """
+        from ntkengine.infinite.gram import gram
+
+        return gram(self, "ntk", X1, X2, out=out, dtype=dtype, threads=threads, progress=progress)
+
+    def kernel(self, kind: str = "ntk", *, n_inputs: int | None = None) -> NetworkKernel:
         """The kernel at infinite width, on the sphere |x|² = d.
 
         Parameters
         ----------
         kind : "ntk" or "nngp"
+        n_inputs : int, optional
+            d, which only the NTK of the standard parameterization depends on.
 
         Returns
         -------
@@ -138,7 +257,7 @@ class FCN:
         AccuracyWarning
             If the activation's dual misses 1e-9 (see :func:`ntkengine.infinite.dual.dual`).
         """
-        return NetworkKernel(self, kind)
+        return NetworkKernel(self, kind, n_inputs=n_inputs)
 
     def init(
         self,
@@ -228,15 +347,23 @@ class NetworkKernel(DotProductKernel):
         One per hidden layer.
     variances : tuple of float
         q of each hidden layer.
+    radius : float
+        |x|/√d of the points; 1 but for the tables of Gram matrices.
     error : float
         Estimated absolute error, from the duals' own estimates carried through the layers (to first order; the shift of
         E[φ'φ'] with the layer's own covariance is left out).
     """
 
-    def __init__(self, fcn: FCN, kind: str = "ntk") -> None:
-        self.fcn, self.kind = fcn, check_kind(kind)
-        q = fcn.w_std * fcn.w_std + fcn.b_std * fcn.b_std
-        theta, error, theta_error = q, 0.0, 0.0
+    def __init__(
+        self, fcn: FCN, kind: str = "ntk", *, radius: float = 1.0, n_inputs: int | None = None
+    ) -> None:
+        self.fcn, self.kind, self.radius = fcn, check_kind(kind), radius
+        self._start, self._rules = (
+            fcn.theta_rules(n_inputs) if kind == "ntk" else ((1.0, 0.0), [(0.0, 0.0)] * fcn.depth)
+        )
+        w2, b2 = (fcn.w_std * radius) ** 2, fcn.b_std * fcn.b_std
+        q = w2 + b2
+        theta, error, theta_error = self._start[0] * w2 + self._start[1], 0.0, 0.0
         duals: list[Dual] = []
         for layer, (w_std, b_std) in enumerate(fcn.layer_stds(), start=1):
             if not (math.isfinite(q) and q > 0):
@@ -248,11 +375,12 @@ class NetworkKernel(DotProductKernel):
             here = duals[-1] if duals and duals[-1].variance == q else dual(fcn.activation, q)
             duals.append(here)
             w2 = w_std * w_std
-            theta_error = w2 * (
-                here.error + here.derivative_at_one * (theta_error + error) + theta * here.derivative_error
+            weight, shift = self._rules[layer - 1]
+            theta_error = weight * (here.error + here.derivative_at_one * error) + w2 * (
+                here.derivative_at_one * theta_error + theta * here.derivative_error
             )
             q, error = w2 * here.value_at_one + b_std**2, w2 * (here.error + here.derivative_at_one * error)
-            theta = q + w2 * theta * here.derivative_at_one
+            theta = weight * here.value_at_one + shift + w2 * theta * here.derivative_at_one
         self.duals = tuple(duals)
         self.variances = tuple(d.variance for d in duals)
         self.error = error if kind == "nngp" else theta_error
@@ -271,16 +399,17 @@ class NetworkKernel(DotProductKernel):
 
     def _recursion(self, complement: Array, supplement: Array) -> Array:
         """The kernel at points given by 1 − c and 1 + c, each (n,)."""
-        w2, b2 = self.fcn.w_std**2, self.fcn.b_std**2
+        w2, b2 = (self.fcn.w_std * self.radius) ** 2, self.fcn.b_std**2
         q = w2 + b2
         delta, eta = w2 * complement / q, (w2 * supplement + 2 * b2) / q
-        theta = np.where(delta <= eta, q - q * delta, q * eta - q)
-        sigma = theta
-        for here, (w_std, b_std) in zip(self.duals, self.fcn.layer_stds()):
+        sigma = np.where(delta <= eta, q - q * delta, q * eta - q)
+        theta = self._start[0] * (sigma - b2) + self._start[1]
+        for here, (w_std, b_std), (weight, shift) in zip(self.duals, self.fcn.layer_stds(), self._rules):
             w2, b2 = w_std**2, b_std**2
             deficit, excess, derivative = here.evaluate(delta, eta)
-            sigma = w2 * here.values(excess, deficit) + b2
-            theta = sigma + w2 * theta * derivative
+            value = here.values(excess, deficit)
+            sigma = w2 * value + b2
+            theta = weight * value + shift + w2 * theta * derivative
             q = w2 * here.value_at_one + b2
             delta, eta = w2 * deficit / q, (w2 * excess + 2 * b2) / q
             delta, eta = np.clip(delta, 0.0, 2.0), np.clip(eta, 0.0, 2.0)

@@ -27,6 +27,36 @@ def _logistic(z):
     return special.expit(z)
 
 
+def _hermite_sum(z, *c):
+    """Σ_k c_k h_k(z), from the values of h_k by the recurrence."""
+    before, here, total = 0 * z, 1 + 0 * z, 0 * z
+    for k, weight in enumerate(c):
+        total = total + weight * here
+        before, here = here, (z * here - np.sqrt(k) * before) / np.sqrt(k + 1)
+    return total
+
+
+def _hermite_slope(z, *c):
+    """From h_k' = √k h_{k−1}."""
+    return _hermite_sum(z, *(np.sqrt(k) * c[k] for k in range(1, len(c))))
+
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848
+
+
+def _elu(z, alpha):
+    return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))
+
+
+def _elu_slope(z, alpha):
+    return np.where(z > 0, 1.0, alpha * np.exp(np.minimum(z, 0)))
+
+
+def _mish_slope(z):
+    gate = np.tanh(np.logaddexp(z, 0.0))
+    return gate + z * (1 - gate**2) * _logistic(z)
+
+
 def _none(*_):
     return ()
 
@@ -88,7 +118,61 @@ DEFINITIONS = {
         lambda z: _logistic(z) * (1 + z * _logistic(-z)),
         _none,
     ),
+    "elu": (_elu, _elu_slope, _zero),
+    "selu": (
+        lambda z: SELU_SCALE * _elu(z, SELU_ALPHA),
+        lambda z: SELU_SCALE * _elu_slope(z, SELU_ALPHA),
+        _zero,
+    ),
+    "mish": (lambda z: z * np.tanh(np.logaddexp(z, 0.0)), _mish_slope, _none),
+    "monomial": (lambda z, n: z**n, lambda z, n: n * z ** (n - 1), _none),
+    "polynomial": (
+        lambda z, *c: np.polynomial.polynomial.polyval(z, c),
+        lambda z, *c: np.polynomial.polynomial.polyval(z, np.polynomial.polynomial.polyder(c)),
+        _none,
+    ),
+    "hermite": (_hermite_sum, _hermite_slope, _none),
 }
+
+# The same in mpmath, for those whose tails, kinks or coefficients are looked at closely.
+PRECISE = {
+    "relu": lambda y: max(y, mp.mpf(0)),
+    "leaky_relu": lambda y, slope: y if y > 0 else slope * y,
+    "abrelu": lambda y, a, b: b * y if y > 0 else a * y,
+    "abs": abs,
+    "sign": mp.sign,
+    "step": lambda y: mp.mpf(y > 0),
+    "elu": lambda y, alpha: y if y > 0 else alpha * mp.expm1(y),
+    "selu": lambda y: (
+        mp.mpf("1.0507009873554804934193349852946")
+        * (y if y > 0 else mp.mpf("1.6732632423543772848170429916717") * mp.expm1(y))
+    ),
+    "mish": lambda y: y * mp.tanh(mp.log1p(mp.exp(y))),
+    "gelu": lambda y: y * mp.ncdf(y),
+    "erf": lambda y, a, b, c: a * mp.erf(b * y) + c,
+    "sin": lambda y, a, b, c: a * mp.sin(b * y + c),
+    "gaussian": lambda y, a, b: a * mp.exp(b * y * y),
+    "monomial": lambda y, n: y ** int(n),
+    "polynomial": lambda y, *c: mp.polyval(c[::-1], y),
+    "hermite": lambda y, *c: mp.fsum(a * hermite_value(k, y) for k, a in enumerate(c)),
+    "relu_cos": lambda y, a, b, c, d, e, f, g: a * max(y - b, mp.mpf(0)) + c * y + d + e * mp.cos(f * y + g),
+    "relu2_cos": lambda y, a, b, a2, b2, *rest: (
+        a2 * max(y - b2, mp.mpf(0)) + PRECISE["relu_cos"](y, a, b, *rest)
+    ),
+}
+
+
+def precise(name, parameters, y, order=0):
+    """φ(y), or a derivative of it, to 20 digits; by central differences, so not within 1e-15 of a kink."""
+    with mp.workdps(80):
+        return mp.diff(lambda x: PRECISE[name](x, *parameters), mp.mpf(y), order, h=mp.mpf("1e-16"))
+
+
+def jump(name, parameters, location, order):
+    """A derivative just to the right of a kink less the same just to the left, to 10 digits."""
+    with mp.workdps(80):
+        at, near = mp.mpf(location), mp.mpf("1e-14")
+        return precise(name, parameters, at + near, order) - precise(name, parameters, at - near, order)
 
 
 def gauss_panels(breaks, reach=32.0, width=0.125, order=16):
@@ -137,18 +221,11 @@ def hermite_value(k, x):
 
 
 def precise_coefficient(name, parameters, variance, k):
-    """a_k(q) by mpmath's adaptive quadrature at 30 digits, for a few smooth or piecewise-linear entries."""
-    definitions = {
-        "relu": lambda y: max(y, mp.mpf(0)),
-        "gelu": lambda y: y * mp.ncdf(y),
-        "erf": lambda y, a, b, c: a * mp.erf(b * y) + c,
-        "sin": lambda y, a, b, c: a * mp.sin(b * y + c),
-        "gaussian": lambda y, a, b: a * mp.exp(b * y * y),
-    }
+    """a_k(q) by mpmath's adaptive quadrature at 30 digits, for the smooth and the piecewise-linear."""
     with mp.workdps(30):
         scale = mp.sqrt(mp.mpf(variance))
 
         def integrand(z):
-            return definitions[name](scale * z, *parameters) * hermite_value(k, z) * mp.npdf(z)
+            return PRECISE[name](scale * z, *parameters) * hermite_value(k, z) * mp.npdf(z)
 
         return mp.quad(integrand, [-16, -8, -4, -2, 0, 2, 4, 8, 16])
