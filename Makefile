@@ -36,10 +36,13 @@ lint: $(VENV)/.test ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+ratios: $(VENV)/.test ## speed, as ratios against rivals in the same run
+	$(BIN)/python asv_bench/ratios $(ARGS)
+
 figure: $(VENV)/.runtime ## the README's figure
 	$(BIN)/ntkengine shallowify --store out/runs --figure docs/shallowify.png
 
 clean: ## remove the environment, runs and caches of this folder
 	rm -rf $(VENV) out runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test test-heavy lint figure clean
+.PHONY: help setup demo test test-heavy lint ratios figure clean

@@ -59,10 +59,10 @@ def cloud(name, free):
         rows = [v * np.sqrt(d / (v @ v)) for v in rows]
         return np.array([*rows, x * (1 + 1e-11), y * (1 - 1e-12)])
     rows = [x, -x, 0 * x, tiny * x, huge * y, big * z, -huge * y]
-    steps = (1e-3, 1e-6, 1e-9, 1e-12) if name == "space" else (1e-9,)
-    for e in steps:
-        rows += [x * (1 + e), huge * y * (1 - e)]
-        rows += [x + e * side, huge * (y + e * side)] if d > 1 else []
+    for e in (1e-3, 1e-6, 1e-9, 1e-12) if name == "space" else (1e-9,):
+        rows += [x * (1 + e), x + e * side] if d > 1 else [x * (1 + e)]
+    for e in (1e-3, 1e-9):
+        rows += [huge * y * (1 - e), huge * (y + 0.1 * e * side)] if d > 1 else [huge * y * (1 - e)]
     return np.array([*rows, x, 1e-7 * side - x])
 
 

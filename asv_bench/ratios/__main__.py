@@ -1,4 +1,7 @@
-"""``python asv_bench/ratios [name ...]``: measure the topics named, or all light ones; one table. Exit code 1: a limit is missed."""
+"""``python asv_bench/ratios [name ...]``: measure the topics named, or all but the heavy ones; one table.
+
+Exit code 1: a limit is missed; 2: there is no such topic.
+"""
 
 from __future__ import annotations
 

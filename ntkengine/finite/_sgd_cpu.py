@@ -47,8 +47,8 @@ class Layout(NamedTuple):
     fan: Any  # (L+2,) int64: d, N_1, ..., N_L, m
     w_offset: Any  # (L+1,) int64: first element of W of each affine map
     b_offset: Any  # (L+1,) int64: first element of b, or -1 where there is no bias
-    w_scale: Any  # (L+1,) T: σ_w/√fan_in, what multiplies W x
-    b_scale: Any  # (L+1,) T: σ_b
+    w_scale: Any  # (L+1,) T: σ_w/√fan_in, what multiplies W x (1 in the standard parameterisation)
+    b_scale: Any  # (L+1,) T: σ_b (0 or 1 in the standard parameterisation)
     tiles: Any  # (L,) int64: addresses of the activations' tiles
     tile_params: Any  # (L, ·) T: their parameters, one row a layer
 

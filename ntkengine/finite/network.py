@@ -71,10 +71,11 @@ def available_bytes() -> int:
 
 
 class Networks:
-    """E fully-connected networks of one architecture, in the NTK parameterisation.
+    """E fully-connected networks of one architecture.
 
-    Every entry of W and b is an N(0, 1) parameter; the standard deviations and 1/√fan_in are applied in the forward
-    pass. A bias exists, and is trained, only where its standard deviation is positive.
+    In the NTK parameterisation every entry of W and b is an N(0, 1) parameter; the standard deviations and 1/√fan_in are
+    applied in the forward pass. In the standard one they are in the parameters, W ~ N(0, σ_w²/fan_in) and b ~ N(0, σ_b²). A
+    bias exists, and is trained, only where its standard deviation is positive.
 
     Made by :meth:`FCN.init <ntkengine.infinite.fcn.FCN.init>` or :meth:`from_parameters`.
 
@@ -122,13 +123,20 @@ class Networks:
         theta = np.empty((len(indices), parameter_count(fcn, fan)), real)
         for row, member in enumerate(indices):
             _draw(theta[row], int(seed), member)
-        return cls(fcn, fan, theta, (int(seed), indices))
+        nets = cls(fcn, fan, theta, (int(seed), indices))
+        if fcn.parameterization == "standard":
+            for layer, (weights, biases) in enumerate(nets.parameters()):
+                w_std, b_std = _stds(fcn, layer)
+                weights *= w_std / np.sqrt(fan[layer])
+                if biases is not None:
+                    biases *= b_std
+        return nets
 
     @classmethod
     def from_parameters(
         cls, fcn: FCN, parameters: Sequence[tuple[ArrayLike, ArrayLike | None]], dtype: DTypeLike = np.float32
     ) -> Networks:
-        """One member with given N(0, 1)-scaled parameters: per affine map (W (fan_in, fan_out), b (fan_out,) or None)."""
+        """One member with given parameters, scaled as :meth:`init` draws them: per affine map (W (fan_in, fan_out), b (fan_out,) or None)."""
         maps = fcn.depth + 1
         if len(parameters) != maps:
             raise InputError(
@@ -214,7 +222,10 @@ class Networks:
             if b_std > 0:
                 b_offset[layer] = at
                 at += self.fan[layer + 1]
-            w_scale[layer], b_scale[layer] = w_std / np.sqrt(self.fan[layer]), b_std
+            if self.fcn.parameterization == "standard":
+                w_scale[layer], b_scale[layer] = 1.0, float(b_std > 0)
+            else:
+                w_scale[layer], b_scale[layer] = w_std / np.sqrt(self.fan[layer]), b_std
         tile = self.fcn.activation.tile(real)
         params = self.fcn.activation.tile_parameters(real)
         return _sgd_cpu.Layout(

@@ -293,7 +293,7 @@ def fill_points(
             for k in range(count):  # c_k = √(k+1) S_{k+1}
                 above = row[k + 1] if k + 1 < count else 0.0
                 derivative[k] = (k + 1.0) * roots[k] * above
-        if locations.size > 0 and not smooth_only:
+        if locations.size > 0 and not smooth_only and stds[layer, i0 + i] > 0.0:  # at 0, φ(√q z) is a number
             scale_jumps(stds[layer, i0 + i], locations, jumps, thresholds, factors)
             add_jumps(thresholds, factors, roots, count, row, steps[min(i, steps.shape[0] - 1)], separate)
 
@@ -403,11 +403,13 @@ def series_blocks(
                     True, count, smooth2, nothing,
                 )  # fmt: skip
                 for i in range(m):
-                    scale_jumps(stds1[layer, i0 + i], locations, jumps[layer], thresholds1[i], factors1[i])
-                    add_jumps(thresholds1[i], factors1[i], roots, count, jump1[i], step1[i], True)
+                    if stds1[layer, i0 + i] > 0.0:
+                        scale_jumps(stds1[layer, i0 + i], locations, jumps[layer], thresholds1[i], factors1[i])
+                        add_jumps(thresholds1[i], factors1[i], roots, count, jump1[i], step1[i], True)
                 for j in range(n):
-                    scale_jumps(stds2[layer, j0 + j], locations, jumps[layer], thresholds2[j], factors2[j])
-                    add_jumps(thresholds2[j], factors2[j], roots, count, jump2[j], step2[j], True)
+                    if stds2[layer, j0 + j] > 0.0:
+                        scale_jumps(stds2[layer, j0 + j], locations, jumps[layer], thresholds2[j], factors2[j])
+                        add_jumps(thresholds2[j], factors2[j], roots, count, jump2[j], step2[j], True)
             for i in range(m):
                 std1, a1 = stds1[layer, i0 + i], rms1[layer, i0 + i]
                 load_row(work, delta[i], eta[i], theta[i], n)

@@ -149,7 +149,7 @@ class FCN:
             In the standard parameterization, if the width or the number of inputs is not known.
         """
         if self.parameterization == "ntk":
-            return (1.0, self.b_std**2), [(w * w, b * b) for w, b in self.layer_stds()]
+            return (1.0, self.b_std * self.b_std), [(w * w, b * b) for w, b in self.layer_stds()]
         if self.width is None:
             raise InputError(
                 "width is None; in the standard parameterization the NTK grows with the width N: give FCN(..., width=N)"
@@ -159,7 +159,7 @@ class FCN:
                 "n_inputs is None; in the standard parameterization the NTK depends on the number of inputs d: "
                 'give kernel("ntk", n_inputs=d)'
             )
-        start = n_inputs / self.w_std**2, float(self.b_std > 0)
+        start = n_inputs / (self.w_std * self.w_std), float(self.b_std > 0)
         return start, [(float(self.width), float(b > 0)) for _, b in self.layer_stds()]
 
     def nngp(
@@ -174,9 +174,9 @@ class FCN:
         --------
         >>> import ntkengine as nk
         >>> nk.FCN("relu", w_std=2**0.5).nngp([[1.0, 1.0], [2.0, 2.0], [1.0, -1.0]]).round(6)
-        array([[1.      , 2.      , 0.31831 ],
-               [2.      , 4.      , 0.63662 ],
-               [0.31831 , 0.63662 , 1.      ]])
+        array([[1.     , 2.     , 0.31831],
+               [2.     , 4.     , 0.63662],
+               [0.31831, 0.63662, 1.     ]])
         """
         from ntkengine.infinite.gram import gram
 
@@ -226,9 +226,9 @@ class FCN:
         >>> import ntkengine as nk
         >>> net = nk.FCN("relu", depth=4, w_std=2**0.5, b_std=0.1)
         >>> net.ntk([[1.0, 1.0], [1.0, -1.0], [0.0, 0.0]]).round(6)
-        array([[5.07    , 1.978117, 0.198352],
-               [1.978117, 5.07    , 0.198352],
-               [0.198352, 0.198352, 0.07    ]])
+        array([[5.07    , 1.474731, 0.171449],
+               [1.474731, 5.07    , 0.171449],
+               [0.171449, 0.171449, 0.07    ]])
         """
         from ntkengine.infinite.gram import gram
 
@@ -361,7 +361,8 @@ class NetworkKernel(DotProductKernel):
         self._start, self._rules = (
             fcn.theta_rules(n_inputs) if kind == "ntk" else ((1.0, 0.0), [(0.0, 0.0)] * fcn.depth)
         )
-        w2, b2 = (fcn.w_std * radius) ** 2, fcn.b_std * fcn.b_std
+        scaled = fcn.w_std * radius
+        w2, b2 = scaled * scaled, fcn.b_std * fcn.b_std  # inf, where ** would raise
         q = w2 + b2
         theta, error, theta_error = self._start[0] * w2 + self._start[1], 0.0, 0.0
         duals: list[Dual] = []
@@ -379,7 +380,7 @@ class NetworkKernel(DotProductKernel):
             theta_error = weight * (here.error + here.derivative_at_one * error) + w2 * (
                 here.derivative_at_one * theta_error + theta * here.derivative_error
             )
-            q, error = w2 * here.value_at_one + b_std**2, w2 * (here.error + here.derivative_at_one * error)
+            q, error = w2 * here.value_at_one + b_std * b_std, w2 * (here.error + here.derivative_at_one * error)
             theta = weight * here.value_at_one + shift + w2 * theta * here.derivative_at_one
         self.duals = tuple(duals)
         self.variances = tuple(d.variance for d in duals)

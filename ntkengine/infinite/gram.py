@@ -249,19 +249,26 @@ def _general(fcn: FCN, kind: str, points: Array) -> tuple[_Points, _Fill, int]:
     """Points of any norms: variances layer by layer, and the driver for the activation's kind of dual."""
     n, d = points.shape
     bias = np.full((n, 1), fcn.b_std)
-    norms, unit = _normalised(np.concatenate([points * (fcn.w_std / math.sqrt(d)), bias], axis=1))
+    with np.errstate(over="ignore"):
+        scaled = points * (fcn.w_std / math.sqrt(d))
+    if not np.isfinite(scaled).all():
+        raise InputError(
+            f"w_std={fcn.w_std:g} times an input of size {np.abs(points).max():g} is beyond float64; rescale the inputs"
+        )
+    norms, unit = _normalised(np.concatenate([scaled, bias], axis=1))
     if fcn.b_std == 0:
         unit = np.ascontiguousarray(unit[:, :-1])
     ntk = kind == "ntk"
     (alpha, beta), rules = fcn.theta_rules(d) if ntk else ((1.0, 0.0), [(0.0, 0.0)] * fcn.depth)
-    start = np.array([alpha, fcn.b_std**2, beta])
+    start = np.array([alpha, fcn.b_std * fcn.b_std, beta])
     affine = list(fcn.layer_stds())
     layers = np.array([[w * w, b * b, *rule] for (w, b), rule in zip(affine, rules)])
     stds, rms, tables = np.empty((fcn.depth, n)), np.empty((fcn.depth, n)), []
     closed = fcn.activation.family.dual is not None
     std = norms
     for layer, (w_std, b_std) in enumerate(affine):
-        q = std * std
+        with np.errstate(over="ignore", under="ignore"):
+            q = std * std
         _check_variances(fcn, layer, q, std)
         stds[layer] = std
         if closed:

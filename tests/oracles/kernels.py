@@ -4,6 +4,7 @@ Nothing here splits activations into jumps and a rest, and nothing imports the p
 """
 
 import functools
+import itertools
 
 import mpmath as mp
 import numpy as np
@@ -133,15 +134,15 @@ def kernels(dual, depth, w_std, b_std, delta, readout=(1, 0)):
 
 @functools.cache
 def _rule(digits):
-    """48 Gauss–Legendre nodes and weights on [−1, 1]."""
+    """24 Gauss–Legendre nodes and weights on [−1, 1], or 48 for more than 40 digits."""
     with mp.workdps(digits):
-        return GaussLegendre(mp.mp).calc_nodes(5, mp.mp.prec)
+        return GaussLegendre(mp.mp).calc_nodes(4 if digits <= 40 else 5, mp.mp.prec)
 
 
-def _over(ends, function, size):
+def over(ends, function, size):
     """∫ function(z) dz over panels between ``ends``; ``function`` returns a list of ``size`` integrands."""
     total = [mp.mpf(0)] * size
-    for left, right in zip(ends[:-1], ends[1:]):
+    for left, right in itertools.pairwise(ends):
         middle, half = (left + right) / 2, (right - left) / 2
         for x, w in _rule(mp.mp.dps):
             values = function(middle + half * x)
@@ -149,11 +150,29 @@ def _over(ends, function, size):
     return total
 
 
+def normal_rule(breaks=(), reach=14.0, panels=112, nodes=24):
+    """Composite Gauss–Legendre nodes and weights of the normal density, panels ending at the breaks too."""
+    x, w = np.polynomial.legendre.leggauss(nodes)
+    ends = np.unique(np.concatenate([np.linspace(-reach, reach, panels + 1), breaks]))
+    half = np.diff(ends)[:, None] / 2
+    z = (ends[:-1, None] + half + half * x).ravel()
+    return z, (half * w).ravel() * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+
+
+def hermite_table(z, degree):
+    """h_0(z)..h_degree(z) in float64, (degree+1, n): for sums against the density, which tames them."""
+    found = np.empty((degree + 1, z.size))
+    found[0], found[1:2] = 1.0, z
+    for k in range(1, degree):
+        found[k + 1] = (z * found[k] - np.sqrt(k) * found[k - 1]) / np.sqrt(k + 1)
+    return found
+
+
 def truncated_power_pairs(h, k, delta, digits=40):
     """R_mn = E[(u − h)^m₊/m! (v − k)^n₊/n!] at 1 − ρ = delta, m, n = 0..3: nested lists of mpf, from the definition.
 
-    Given u, v is Gaussian: its truncated moments are closed, and the integral over u is done by panels, fine where v crosses k. At
-    ρ = ±1 one integral over z is left.
+    Given u, v is Gaussian: its truncated moments are closed. The integral over u is done by panels, fine where v crosses k.
+    At ρ = ±1 one integral over z is left.
     """
     with mp.workdps(digits):
         h, k, delta = mp.mpf(h), mp.mpf(k), mp.mpf(delta)
@@ -168,7 +187,7 @@ def truncated_power_pairs(h, k, delta, digits=40):
                 p, a, b = mp.npdf(u), u - h, rho * u - k
                 return [p * a**m * b**n / (factorials[m] * factorials[n]) for m in range(4) for n in range(4)]
 
-            flat = _over(mp.linspace(low, high, 9), product, 16)
+            flat = over(mp.linspace(low, high, 9), product, 16)
             return [flat[4 * m : 4 * m + 4] for m in range(4)]
         s = mp.sqrt(variance)
 
@@ -178,23 +197,27 @@ def truncated_power_pairs(h, k, delta, digits=40):
             moments.append(shift * moments[0] + s * mp.npdf(shift / s))
             for j in (2, 3):  # E[(c + s z)^j₊] = c (that of j−1) + (j−1) s² (that of j−2)
                 moments.append(shift * moments[j - 1] + (j - 1) * variance * moments[j - 2])
-            return [p * a**m * moments[n] / (factorials[m] * factorials[n]) for m in range(4) for n in range(4)]
+            return [
+                p * a**m * moments[n] / (factorials[m] * factorials[n]) for m in range(4) for n in range(4)
+            ]
 
         ends = {h, reach, *(mp.mpf(j) for j in range(-14, 15, 3) if j > h)}
         if rho:
             width = s / abs(rho)
-            layer = (k / rho + side * width * step for side in (-1, 1) for step in (0, 3, 6, 10, 15, 25, 50, 100))
+            layer = (
+                k / rho + side * width * step for side in (-1, 1) for step in (0, 3, 6, 10, 15, 25, 50, 100)
+            )
             ends |= {end for end in layer if h < end < reach}
-        flat = _over(sorted(ends), conditional, 16)
+        flat = over(sorted(ends), conditional, 16)
         return [flat[4 * m : 4 * m + 4] for m in range(4)]
 
 
 def dual_by_quadrature(phi, dphi, q, rho, nodes=24, reach=13.5, panels=27, kinks=(), rows=64):
     """E[φφ] and E[φ'φ'] by brute-force two-dimensional numpy quadrature.
 
-    u = z₁, v = ρ z₁ + s z₂, s = √(1−ρ²). Inner panels end where v meets a kink. The inner integral is then a smooth function of z₁,
-    but with layers of width s/ρ at the kinks of v: outer panels end at the kinks of u and double in width away from these layers.
-    At ρ = ±1 one integral is left. Good to about 1e-13 of E[φ²] where ``panels`` resolve φ(√q z) on [−reach, reach].
+    u = z₁, v = ρ z₁ + s z₂, s = √(1−ρ²). Inner panels end where v meets a kink. The inner integral is then a smooth function
+    of z₁, but with layers of width s/ρ at the kinks of v: outer panels end at the kinks of u and double in width away from
+    these layers. At ρ = ±1 one integral is left. Good to about 2e-15 of E[φ²] where ``panels`` resolve φ(√q z).
     """
     x, w = np.polynomial.legendre.leggauss(nodes)
     root, s = np.sqrt(q), np.sqrt((1 - rho) * (1 + rho))
@@ -210,10 +233,14 @@ def dual_by_quadrature(phi, dphi, q, rho, nodes=24, reach=13.5, panels=27, kinks
     if s == 0:
         z, weights = rule(np.concatenate([plain, kinks, rho * kinks])[None])
         return tuple(float((weights * f(root * z) * f(root * rho * z)).sum()) for f in (phi, dphi))
-    layers = s / abs(rho) * np.array([0.0, *(side * 2**j for j in range(24) for side in (1, -1))]) if rho else 0.0
+    layers = (
+        s / abs(rho) * np.array([0.0, *(side * 2**j for j in range(24) for side in (1, -1))]) if rho else 0.0
+    )
     centres = kinks / rho if rho else kinks
     graded = (centres[:, None] + layers).ravel()
-    u, outer = (a[0] for a in rule(np.unique(np.concatenate([plain, kinks, graded[np.abs(graded) < reach]]))[None]))
+    u, outer = (
+        a[0] for a in rule(np.unique(np.concatenate([plain, kinks, graded[np.abs(graded) < reach]]))[None])
+    )
     outer_phi, outer_slope = outer * phi(root * u), outer * dphi(root * u)
     value = slope = 0.0
     for block in range(0, u.size, rows):

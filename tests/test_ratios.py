@@ -1,0 +1,129 @@
+"""The ratio benchmarks at tiny sizes: topics, rows, exit codes. Nothing here is timed."""
+
+import math
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[1] / "asv_bench"
+TOPICS = ("gram", "hermite", "start")
+
+
+@pytest.fixture
+def topic(monkeypatch):
+    """``topic(name)``: the module of that topic."""
+    monkeypatch.syspath_prepend(BENCH)
+    return lambda name: import_module(f"ratios.{name}")
+
+
+def check(rows, count):
+    rows = list(rows)
+    assert len(rows) == count
+    assert len({row.what for row in rows}) == count
+    for what, value, limit in rows:
+        assert 0 < len(what) <= 66, "the table has 66 columns for it"
+        assert math.isfinite(value)
+        assert value > 0
+        assert isinstance(limit, str) or limit > 0
+    return rows
+
+
+@pytest.mark.parametrize("name", TOPICS)
+def test_a_topic_has_rows(topic, name):
+    assert callable(topic(name).rows)
+
+
+def test_gram_rows(topic, monkeypatch):
+    gram = topic("gram")
+    monkeypatch.setattr(gram, "in_new_process", lambda code: [compile(code, "child", "exec") and 1.1])
+    rows = check(gram.rows(n=40, repeats=1), 24 if Path("/proc/self/clear_refs").exists() else 16)
+    assert [row.limit for row in rows[:2]] == [4.0, 0.65]
+    assert sum(row.limit == 12.0 for row in rows) == 4
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc")
+def test_memory_counts_the_result_itself(topic):
+    gram = topic("gram")
+    (share,) = gram._child(gram._MEMORY, "relu", True, 1500)
+    assert 0.95 < share < 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc")
+def test_large_matrix_is_streamed(topic):
+    peak, seconds = check(topic("gram").large(n=300), 2)
+    assert peak.limit == 2.0
+    assert seconds.limit == "reported"
+
+
+def test_large_matrix_needs_its_space_first(topic, monkeypatch):
+    gram = topic("gram")
+    monkeypatch.setattr(gram.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    with pytest.raises(OSError, match=r"1 GB free and n = 40000 needs 12\.8 GB; set TMPDIR"):
+        next(gram.large())
+
+
+def test_start_rows(topic, monkeypatch):
+    start = topic("start")
+    caches = []
+
+    def fake(code, cache):
+        compile(code, "child", "exec")
+        caches.append(Path(cache))
+        assert caches[-1].is_dir()
+        caches[-1].joinpath(str(len(caches))).touch()
+        return [0.1, 0.2, 0.3 if len(list(caches[-1].iterdir())) > 1 else 9.0]
+
+    monkeypatch.setattr(start, "in_new_process", fake)
+    rows = check(start.rows(repeats=3), 9)
+    assert rows[0][1:] == (0.1, 0.5)
+    assert [row.ratio for row in rows[2:6]] == [0.3] * 4, "these caches were filled before"
+    assert [row.ratio for row in rows[6:]] == [9.0] * 3, "these were empty"
+    assert [row.limit for row in rows[2:6]] == [0.3, 0.3, 0.3, 3.0]
+    assert not any(cache.exists() for cache in caches)
+
+
+def test_new_process_gets_the_cache_folder_and_gives_numbers(topic, tmp_path):
+    code = "import os; print('noise'); print([1, 2.5, len(os.environ['NTKENGINE_CACHE_DIR'])])"
+    assert topic("start").in_new_process(code, tmp_path) == [1.0, 2.5, len(str(tmp_path))]
+
+
+def test_new_process_that_fails_is_an_error_with_its_cause(topic):
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        topic("start").in_new_process("1/0")
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "verdict"), [(0.9, 0, "ok"), (1.1, 1, "MISSED"), (math.nan, 1, "MISSED")]
+)
+def test_exit_code_says_whether_a_limit_is_missed(topic, monkeypatch, capsys, value, code, verdict):
+    main, start = topic("__main__"), topic("start")
+    monkeypatch.setattr(start, "rows", lambda: [start.Row("a", value, 1.0), start.Row("b", 5.0, "reported")])
+    assert main.main(["start"]) == code
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("start")
+    assert first.endswith(verdict)
+    assert second.endswith("5.000  reported")
+
+
+def test_heavy_topics_run_only_when_named(topic, monkeypatch, capsys):
+    main, ran = topic("__main__"), []
+    for name in TOPICS:
+        monkeypatch.setattr(topic(name), "rows", lambda name=name: ran.append(name) or [])
+    monkeypatch.setattr(topic("gram"), "large", lambda: ran.append("gram-large") or [])
+    assert main.main([]) == 0
+    assert ran == list(TOPICS)
+    assert main.main(["gram-large"]) == 0
+    assert ran[-1] == "gram-large"
+
+
+def test_as_a_script_it_names_the_topics():
+    done = subprocess.run(
+        [sys.executable, BENCH / "ratios", "nonsense"], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode == 2
+    assert done.stderr == "no topic nonsense; topics: gram, hermite, start, gram-large\n"
