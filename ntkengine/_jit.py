@@ -38,9 +38,9 @@ from ntkengine._cache import MachineCodeCache, cache_directory
 from ntkengine._check import integer
 
 __all__ = [
+    "DUAL_STRIDE",
     "blas_single_thread",
     "call_tile",
-    "DUAL_STRIDE",
     "compile_clock",
     "compile_dual",
     "compile_tile",
@@ -146,7 +146,8 @@ def compile_tile(scalar: Callable[..., Any], n_params: int, dtype: Any, identity
 def compile_dual(scalar: Callable[..., Any], n_params: int, identity: str | None) -> CFunc:
     """Compile a closed-form dual ``scalar(s, t, a, b, delta, eta, p) -> (gap, total, slope)`` into a tile (float64).
 
-    The tile, called through :func:`call_tile` as ``(address, n, work, params, row, row)``, n <= DUAL_STRIDE, reads ``row = (s, a)``
+    The tile, called through :func:`call_tile` as ``(address, n, work, params, row, row)``, n <= DUAL_STRIDE, reads
+    ``row = (s, a)``
     and the rows t, b, delta, eta of ``work`` (7, DUAL_STRIDE), and fills its rows gap, total, slope. The fixed stride lets
     LLVM see that rows do not overlap; with that many separate pointers it would not vectorise.
 

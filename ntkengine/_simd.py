@@ -71,7 +71,9 @@ def power_sums(typingctx, row, columns, count, first, x, value, slope):
         builder.position_at_end(body)
         k = builder.sub(left, ir.Constant(integer, 1))
         factor = builder.load(builder.gep(rows, [k]))
-        single = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
+        single = builder.insert_element(
+            ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0)
+        )
         mask = ir.Constant(ir.VectorType(ir.IntType(32), _WIDTH), [0] * _WIDTH)
         factors = builder.shuffle_vector(single, single, mask)
         start = builder.mul(k, stride)

@@ -16,7 +16,7 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -362,7 +362,7 @@ def check_variance(variance: float) -> float:
 
 
 def project(
-    f: Callable[[Array], Array], breaks: tuple[float, ...], degree: int, rtol: float = 1e-14
+    f: Callable[[Array], NDArray[Any]], breaks: tuple[float, ...], degree: int, rtol: float = 1e-14
 ) -> tuple[Array, float]:
     """Hermite coefficients E[f(z) h_k(z)] of a function smooth between ``breaks``, and their error.
 

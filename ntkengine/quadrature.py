@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,7 +155,7 @@ def density(z: Array) -> Array:
     return np.exp(-0.5 * z * z - _LOG_ROOT_2PI)
 
 
-def reach(f: Callable[[Array], Array], power: float = 0.5) -> tuple[float, float]:
+def reach(f: Callable[[Array], NDArray[Any]], power: float = 0.5) -> tuple[float, float]:
     """Interval outside which ``|f(z)| p(z)^power`` is below 1e-18 of its largest value.
 
     Parameters
@@ -193,7 +194,11 @@ def reach(f: Callable[[Array], Array], power: float = 0.5) -> tuple[float, float
 
 
 def expectation(
-    f: Callable[[Array], Array], breaks: Iterable[float] = (), *, rtol: float = 1e-14, max_panels: int = 4096
+    f: Callable[[Array], NDArray[Any]],
+    breaks: Iterable[float] = (),
+    *,
+    rtol: float = 1e-14,
+    max_panels: int = 4096,
 ) -> tuple[float, float]:
     """``E[f(z)]``, z ~ N(0, 1), for f smooth between ``breaks``.
 

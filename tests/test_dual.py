@@ -1,7 +1,10 @@
-"""Duals of activations: pair integrals against quadrature, every activation against independent duals."""
+"""Duals of activations at one variance, against closed forms, two-dimensional quadrature and plain Mehler sums."""
 
+import dataclasses
+import functools
 import itertools
 import math
+import warnings
 
 import mpmath as mp
 import numpy as np
@@ -9,25 +12,12 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import erf as erf_function
 from scipy.special import expit
-from scipy.stats import multivariate_normal
 
-from ntkengine.activations import ActivationFamily, Kink, activation
+from ntkengine.activations import Activation, ActivationFamily, Kink, Parameter, activation
 from ntkengine.errors import AccuracyWarning, InputError
-from ntkengine.infinite import _dual, dual
-from ntkengine.quadrature import gauss_legendre
+from ntkengine.infinite import dual
 from tests.oracles import kernels as oracle
-
-RULE = gauss_legendre(20)
-THRESHOLDS = [
-    (0.0, 0.0),
-    (1.0, 1.0),
-    (0.5, -0.3),
-    (1.06, 1.0),
-    (-2.0, 2.0),
-    (3.0, 0.0),
-    (-4.0, 1.0),
-    (0.7, 0.7001),
-]
+from tests.oracles.grams import NUMERICAL
 
 
 def evaluate(phi, q, rho):
@@ -35,57 +25,6 @@ def evaluate(phi, q, rho):
     rho = np.atleast_1d(np.asarray(rho, dtype=float))
     found = d.evaluate(1 - rho, 1 + rho)
     return d.values(found.excess, found.deficit), found.derivative
-
-
-@pytest.mark.parametrize(("h", "k"), THRESHOLDS)
-@pytest.mark.parametrize("theta", [1e-3, 1.5, 2.9, math.pi])
-def test_pair_integrals_against_mpmath(h, k, theta):
-    with mp.workdps(45):
-        H, K, T = mp.mpf(h), mp.mpf(k), mp.mpf(theta)
-        edges = [T * j / 8 for j in range(9)]
-        near = [mp.mpf(10) ** -j for j in range(1, 7) if mp.mpf(10) ** -j < T]
-        far = [mp.pi - mp.mpf(10) ** -j for j in range(1, 7) if mp.pi - mp.mpf(10) ** -j < T]
-        points = sorted({*edges, *near, *far})
-
-        def e(t):
-            c, s = mp.cos(t), mp.sin(t)
-            return mp.exp(-(H * H - 2 * H * K * c + K * K) / (2 * s * s)) if s > 0 else mp.mpf(0)
-
-        plain = mp.quad(e, points)
-        moment = mp.quad(lambda t: (mp.cos(t) - mp.cos(T)) * e(t), points)
-        first = mp.quad(
-            lambda t: mp.ncdf((H * mp.cos(t) - K) / mp.sin(t)) * mp.sin(t) if t > 0 else 0, points
-        )
-    found = _dual.pair_integrals(h, k, theta, True, *RULE)
-    assert abs(found[0] - float(plain)) <= 2e-14 * max(theta, 1e-3)
-    assert abs(found[1] - float(moment)) <= 2e-14 * theta**2
-    assert abs(found[2] - float(first)) <= 2e-14 * theta**2
-
-
-@pytest.mark.parametrize(("h", "k"), THRESHOLDS)
-@pytest.mark.parametrize("rho", [-0.9, -0.2, 0.0, 0.6, 0.99])
-def test_pair_duals_are_expectations(h, k, rho):
-    """P(u>h, v>k) by SciPy's bivariate normal; RR and SR by integrating over u the conditional mean of (v − k)₊."""
-    s = math.sqrt(1 - rho**2)
-
-    def tail_mean(u):
-        a = (k - rho * u) / s
-        return s * (math.exp(-a * a / 2) / math.sqrt(2 * math.pi) - a * 0.5 * math.erfc(a / math.sqrt(2)))
-
-    def normal(u):
-        return math.exp(-u * u / 2) / math.sqrt(2 * math.pi)
-
-    options = {"epsabs": 1e-13, "epsrel": 1e-12, "limit": 200}
-    relu_relu = quad(lambda u: (u - h) * tail_mean(u) * normal(u), h, h + 12, **options)[0]
-    step_relu = quad(lambda u: tail_mean(u) * normal(u), h, h + 12, **options)[0]
-    orthant = multivariate_normal([0, 0], [[1, rho], [rho, 1]]).cdf([-h, -k])
-
-    theta, delta = _dual.angle(1 - rho, 1 + rho), 1 - rho
-    plain, moment, first, _ = _dual.pair_integrals(h, k, theta, True, *RULE)
-    tail = _dual.normal_tail(max(h, k))
-    assert abs(tail - plain / (2 * math.pi) - orthant) < 2e-8  # SciPy's own accuracy
-    assert abs(_dual.relu_pair_at_one(h, k) - tail * delta + moment / (2 * math.pi) - relu_relu) < 1e-11
-    assert abs(_dual.step_relu_at_one(h, k) - _dual.normal_density(h) * first - step_relu) < 1e-11
 
 
 BUILTINS = [
@@ -139,8 +78,6 @@ def test_value_and_slope_jumps_together_against_brute_force():
             T(0.5) * z + T(1.5) * up - T(2.0) * bend
         )
 
-    from ntkengine.activations import Parameter
-
     family = ActivationFamily(
         "jumpy",
         pair,
@@ -157,7 +94,7 @@ def test_value_and_slope_jumps_together_against_brute_force():
 
     for rho in (-0.95, -0.3, 0.5, 0.97):
         value, derivative = evaluate(family(), 1.4, rho)
-        exact = oracle.dual_by_quadrature(phi, slope, 1.4, rho, nodes=16, panels=24, kinks=(-0.9, 0.4))
+        exact = oracle.dual_by_quadrature(phi, slope, 1.4, rho, kinks=(-0.9, 0.4))
         top = dual(family(), 1.4)
         assert abs(value[0] - exact[0]) < 1e-10 * top.value_at_one
         assert abs(derivative[0] - exact[1]) < 1e-10 * top.derivative_at_one
@@ -181,7 +118,7 @@ def test_mimics_against_brute_force(name, kinks):
     top = dual(phi, 1.0)
     for rho in (-0.8, 0.2, 0.95):
         value, derivative = evaluate(phi, 1.0, rho)
-        exact = oracle.dual_by_quadrature(value_of, slope_of, 1.0, rho, nodes=20, panels=36, kinks=kinks)
+        exact = oracle.dual_by_quadrature(value_of, slope_of, 1.0, rho, panels=27, kinks=kinks)
         assert abs(value[0] - exact[0]) < 1e-12 * top.value_at_one
         assert abs(derivative[0] - exact[1]) < 1e-12 * top.derivative_at_one
 
@@ -207,12 +144,210 @@ def test_smooth_duals(name, phi, q):
     assert d.error < 1e-12 * d.value_at_one
 
 
-def test_high_frequencies_are_not_missed():
+@pytest.mark.parametrize("name", ["cos", "cos(30*z + 0.3)"])
+def test_high_frequencies_are_not_missed(name):
     """At degree 64 every coefficient of cos(30z) is below 1e-100: only the sum shows that more are needed."""
-    phi = activation("cos", b=30.0, c=0.3)
-    value, _ = evaluate(phi, 1.0, [1.0, 0.999])
-    exact = [oracle.cos_dual(mp.mpf(30), mp.mpf(0.3))(mp.mpf(1), mp.mpf(x))[0] for x in (0.0, 1 - 0.999)]
-    assert np.allclose(value, [float(e) for e in exact], rtol=0, atol=1e-12)
+    phi = activation(name, b=30.0, c=0.3) if name == "cos" else activation(name)
+    d = dual(phi, 1.0)
+    assert (d.series is None) == (name == "cos")
+    rho = np.array([1.0, 0.999, 0.9, -0.999])
+    value, slope = evaluate(phi, 1.0, rho)
+    exact = [oracle.cos_dual(mp.mpf(30), mp.mpf(0.3))(mp.mpf(1), 1 - mp.mpf(float(r))) for r in rho]
+    assert np.abs(value - [float(e[0]) for e in exact]).max() <= 1e-13
+    assert np.abs(slope - [float(e[1]) for e in exact]).max() <= 1e-13 * 450
+    assert d.error <= 1e-12
+    assert d.derivative_error <= 1e-12 * 450
+
+
+def test_the_highest_frequency_of_the_built_in_cosine():
+    value, slope = evaluate(activation("cos", b=190.0), 1.0, [1.0, 0.99995, -1.0])
+    exact = [oracle.cos_dual(190, 0)(1, mp.mpf(float(1 - r))) for r in (1.0, 0.99995, -1.0)]
+    assert np.allclose(value, [float(e[0]) for e in exact], rtol=0, atol=1e-14)
+    assert np.allclose(slope, [float(e[1]) for e in exact], rtol=0, atol=1e-14 * 190**2)
+    value, _ = evaluate(activation("cos", b=80.0), 1.0, 0.9999)
+    assert value[0] == pytest.approx(
+        (math.exp(-0.64) + math.exp(-6400 * 1.9999)) / 2, rel=1e-11
+    )  # 1 − ρ rounds
+
+
+# --- without a closed form -------------------------------------------------------------------------------------------
+
+
+def _relu(z):
+    return np.maximum(z, 0.0)
+
+
+#: (φ, φ', kinks, half-width of a quadrature panel at variance 1) of formulas; those of named activations are in oracles.grams.
+FORMULAS = {
+    "relu(z)**2": (lambda z: _relu(z) ** 2, lambda z: 2 * _relu(z), (0.0,), 9.0),
+    "heaviside(z-0.3)*cos(z)": (
+        lambda z: (z > 0.3) * np.cos(z),
+        lambda z: -1.0 * (z > 0.3) * np.sin(z),
+        (0.3,),
+        4.0,
+    ),
+    "max(z-1, 0) + 0.1*cos(4*z)": (
+        lambda z: _relu(z - 1) + 0.1 * np.cos(4 * z),
+        lambda z: (z > 1) - 0.4 * np.sin(4 * z),
+        (1.0,),
+        1.8,
+    ),
+    "abs(abs(z)-1)": (
+        lambda z: np.abs(np.abs(z) - 1),
+        lambda z: np.sign(z) * np.sign(np.abs(z) - 1),
+        (-1.0, 0.0, 1.0),
+        9.0,
+    ),
+    "0.5*sin(6*z)": (lambda z: 0.5 * np.sin(6 * z), lambda z: 3 * np.cos(6 * z), (), 1.2),
+    "relu(z-0.7)**2*tanh(z)": (
+        lambda z: _relu(z - 0.7) ** 2 * np.tanh(z),
+        lambda z: 2 * _relu(z - 0.7) * np.tanh(z) + _relu(z - 0.7) ** 2 * NUMERICAL["tanh"][1](z),
+        (0.7,),
+        1.6,
+    ),
+}
+NUMERICAL_DUALS = {name: NUMERICAL[name] for name in ("elu", "selu", "mish", "relu(z)*tanh(z)")} | FORMULAS
+VARIANCES = (0.01, 0.3, 2.0, 30.0, 100.0)
+COSINES = (-1.0, -0.95, -0.3, 0.5, 0.97, 1 - 1e-6, 1.0)
+#: Relative to E[φ²] and E[φ'²].
+BAR = 1e-10
+#: What is known to fail: (true error of E[φφ], of E[φ'φ']) found, relative, and what was estimated.
+BEYOND_THE_BAR = {
+    ("selu", 30.0): "slope wrong by 8.8e-10 at ρ = −1",
+    ("selu", 100.0): "value wrong by 1.1e-10, slope by 5.8e-6 at ρ = −1, 4.5e-8 at 1 − 1e-6",
+    ("relu(z)*tanh(z)", 100.0): "slope wrong by 9.6e-10 at 1 − 1e-6",
+    ("heaviside(z-0.3)*cos(z)", 30.0): "value wrong by 1.1e-9, slope by 5.1e-10 at ρ = −1",
+    ("heaviside(z-0.3)*cos(z)", 100.0): "value wrong by 4.3e-6, slope by 5.6e-6 at ρ = −1, 8e-8 at 1 − 1e-6",
+    (
+        "relu(z-0.7)**2*tanh(z)",
+        0.01,
+    ): "value wrong by 2.4e-10 at ρ = −1, 1.2e-10 at 0.97: truncated_moments at h = 7",
+    ("relu(z-0.7)**2*tanh(z)", 100.0): "slope wrong by 1.7e-10 at ρ = −1",
+}
+#: Known to be estimated below a third.
+UNDERESTIMATED = {
+    ("elu", 30.0): "value wrong by 9.7e-13, estimated 2.4e-13",
+    ("elu", 100.0): "value wrong by 8.3e-12, estimated 2.3e-12",
+    ("selu", 30.0): "value wrong by 2.2e-12, estimated 6.8e-13",
+    ("selu", 100.0): "value wrong by 1.1e-10, estimated 1.7e-11; slope 5.8e-6, estimated 8.7e-7",
+    ("heaviside(z-0.3)*cos(z)", 0.01): "value wrong by 2.3e-13, estimated 7.0e-14",
+    ("heaviside(z-0.3)*cos(z)", 0.3): "value wrong by 5.8e-13, estimated 1.7e-13",
+    ("heaviside(z-0.3)*cos(z)", 2.0): "value wrong by 5.7e-12, estimated 1.6e-12",
+    ("heaviside(z-0.3)*cos(z)", 30.0): "value wrong by 1.1e-9, estimated 2.8e-10",
+    ("relu(z-0.7)**2*tanh(z)", 0.01): "slope wrong by 9.0e-12, estimated 2.7e-12",
+    ("relu(z-0.7)**2*tanh(z)", 0.3): "slope wrong by 9.0e-11, estimated 2.8e-11",
+    ("relu(z-0.7)**2*tanh(z)", 2.0): "slope wrong by 3.6e-11, estimated 1.0e-11",
+    ("relu(z-0.7)**2*tanh(z)", 30.0): "slope wrong by 5.8e-11, estimated 1.6e-11",
+    ("relu(z-0.7)**2*tanh(z)", 100.0): "slope wrong by 1.7e-10, estimated 5.0e-11",
+}
+
+
+def cases(known):
+    """Every activation at every variance; those known to fail are marked, so that a repair shows."""
+    return [
+        pytest.param(*case, marks=[pytest.mark.xfail(reason=known[case])] if case in known else [])
+        for case in itertools.product(NUMERICAL_DUALS, VARIANCES)
+    ]
+
+
+@functools.cache
+def measured(name, q):
+    """Errors of value and slope at worst, and their estimates, relative to E[φ²] and E[φ'²]; messages of warnings."""
+    phi, dphi, kinks, width = NUMERICAL_DUALS[name]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        d = dual(activation(name), q)
+    reach = 13.5 if q < 1 else 10.0  # where φ is tiny near 0, what is left lies far out
+    panels = math.ceil(reach / min(width / math.sqrt(q), 1.0))
+    cosines = COSINES if q < 10 else (-1.0, -0.95, 0.97, 1 - 1e-6, 1.0)
+    exact = np.array(
+        [oracle.dual_by_quadrature(phi, dphi, q, r, reach=reach, panels=panels, kinks=kinks) for r in cosines]
+    )
+    rho = np.array(cosines)
+    found = d.evaluate(1 - rho, 1 + rho)
+    errors = np.abs(np.column_stack([d.values(found.excess, found.deficit), found.derivative]) - exact).max(
+        axis=0
+    )
+    ones = np.abs(np.array([d.value_at_one, d.derivative_at_one]) - exact[-1])
+    return np.maximum(errors, ones) / exact[-1], np.array([d.error, d.derivative_error]) / exact[-1], told
+
+
+@pytest.mark.parametrize(("name", "q"), cases(BEYOND_THE_BAR))
+def test_numerical_duals_against_brute_force(name, q):
+    errors, _, _ = measured(name, q)
+    assert (errors <= BAR).all(), errors
+
+
+@pytest.mark.parametrize(("name", "q"), cases(UNDERESTIMATED))
+def test_estimated_errors_are_never_below_a_third_of_the_true_ones(name, q):
+    errors, estimates, told = measured(name, q)
+    assert (errors <= 3 * estimates + 3e-15).all(), (errors, estimates)
+    assert bool(told) == (estimates > 1e-9).any()
+    assert all(w.category is AccuracyWarning and name[:4] in str(w.message) for w in told)
+
+
+def test_brute_force_is_right_where_phi_is_tiny():
+    """A kink at 7 standard deviations, E[φ²] = 4e-19: the quadrature against 30 digits, on the diagonal and at −1."""
+    phi, dphi, kinks, _ = NUMERICAL_DUALS["relu(z-0.7)**2*tanh(z)"]
+    with mp.workdps(30):
+        kink, root = mp.mpf(0.7), mp.sqrt(mp.mpf(0.01))
+        ends = [kink / root + step for step in (0, 0.25, 0.5, 1, 2, 4, 8)]
+        exact = oracle.over(
+            ends, lambda z: [(root * z - kink) ** 4 * mp.tanh(root * z) ** 2 * mp.npdf(z)], 1
+        )[0]
+    found = oracle.dual_by_quadrature(phi, dphi, 0.01, 1.0, kinks=kinks)[0]
+    assert abs(found / float(exact) - 1) <= 1e-13
+    assert oracle.dual_by_quadrature(phi, dphi, 0.01, -1.0, kinks=kinks) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("rho", [-1.0, -0.999, -0.4, 0.0, 0.3, 0.99, 1 - 1e-8, 1.0])
+def test_brute_force_agrees_with_closed_forms(rho):
+    for phi, dphi, kinks, exact in (
+        (_relu, lambda z: (z > 0) * 1.0, (0.0,), oracle.relu_dual),
+        (np.sign, np.zeros_like, (0.0,), oracle.sign_dual),
+        (lambda z: np.cos(3 * z), lambda z: -3 * np.sin(3 * z), (), oracle.cos_dual(3, 0)),
+    ):
+        found = oracle.dual_by_quadrature(phi, dphi, 1.3, rho, panels=27, kinks=kinks)
+        value, slope = exact(mp.mpf(1.3), 1 - mp.mpf(rho))
+        assert found[0] == pytest.approx(float(value), rel=0, abs=1e-14)
+        assert found[1] == pytest.approx(float(slope), rel=0, abs=1e-13)
+
+
+# --- closed forms and series -----------------------------------------------------------------------------------------
+
+
+CLOSED = [
+    *map(
+        activation,
+        ("identity", "relu", "abs", "leaky_relu", "abrelu", "step", "sign", "erf", "sin", "cos", "rbf"),
+    ),
+    *map(activation, ("gaussian", "exp", "gelu")),
+    activation("erf", a=0.7, b=-2.0, c=0.5),
+    activation("sin", a=2.0, b=1.5, c=0.6),
+    activation("abrelu", a=0.3, b=-0.7),
+]
+
+
+@pytest.mark.parametrize("phi", CLOSED, ids=str)
+@pytest.mark.parametrize("by_quadrature", [False, True])
+def test_closed_forms_equal_the_series(phi, by_quadrature):
+    """The same family without its dual goes through coefficients, in closed form or by quadrature, and the jump part."""
+    hidden = {"dual": None, "moments": None} | ({"coefficients": None} if by_quadrature else {})
+    other = Activation(dataclasses.replace(phi.family, **hidden), phi.values)
+    rho = np.array([-1, -1 + 1e-9, -0.7, -0.1, 0.4, 0.95, 1 - 1e-10, 1.0])
+    for q in (0.02, 2.0, 9.0):
+        closed, series = dual(phi, q), dual(other, q)
+        assert closed.series is None
+        assert closed.degree == 0
+        assert series.series is not None
+        top, slope_top = closed.value_at_one, max(closed.derivative_at_one, closed.value_at_one / q)
+        assert series.value_at_one == pytest.approx(top, rel=2e-15)
+        assert abs(series.derivative_at_one - closed.derivative_at_one) <= 5e-14 * slope_top
+        one, two = closed.evaluate(1 - rho, 1 + rho), series.evaluate(1 - rho, 1 + rho)
+        assert np.abs(one.deficit - two.deficit).max() <= 1e-14 * top
+        assert np.abs(one.excess - two.excess).max() <= 1e-14 * top
+        assert np.abs(one.derivative - two.derivative).max() <= 5e-14 * slope_top
+        assert two.deficit[-2] == pytest.approx(one.deficit[-2], rel=1e-13, abs=1e-30)
 
 
 def _bent(z, p):
@@ -222,9 +357,9 @@ def _bent(z, p):
 
 
 def test_a_jump_of_the_second_derivative_is_owned_up_to():
-    """φ = (z₊)²: E[φ'φ'] = 4·(ReLU's dual) is known, and the estimated error must cover the true one."""
+    """φ = (z₊)² with its kink undeclared: E[φ'φ'] = 4·(ReLU's dual) is known, and the estimate must cover the true error."""
     phi = ActivationFamily("bent", _bent, "z₊²")()
-    with pytest.warns(AccuracyWarning, match="jumps of φ''"):
+    with pytest.warns(AccuracyWarning, match="kinks that are not declared"):
         d = dual(phi, 1.0)
     found = d.evaluate(np.array([0.0, 0.5]), np.array([2.0, 1.5]))
     for i, delta in enumerate((0.0, 0.5)):
@@ -234,25 +369,51 @@ def test_a_jump_of_the_second_derivative_is_owned_up_to():
     assert 1e-9 < d.derivative_error < 1e-2
 
 
-def test_parity_makes_antipodes_exact():
+def test_a_declared_jump_of_the_second_derivative_is_exact():
+    phi = ActivationFamily("bent", _bent, "z₊²", kinks=lambda p: (Kink(0.0, 0.0, 0.0, 2.0),))()
+    d = dual(phi, 1.0)
+    delta = 10.0 ** -np.arange(0, 20, 3)
+    found = d.evaluate(delta, 2 - delta)
+    exact = [4 * float(oracle.relu_dual(1, mp.mpf(float(x)))[0]) for x in delta]
+    assert found.derivative == pytest.approx(exact, rel=1e-14)
+    assert d.value_at_one == pytest.approx(1.5, rel=1e-14)
+    assert d.error < 1e-14
+
+
+def _parity(phi, without_dual):
+    if without_dual:
+        phi = Activation(dataclasses.replace(phi.family, dual=None, moments=None), phi.values)
+    return dual(phi, 1.0)
+
+
+@pytest.mark.parametrize("without_dual", [False, True])
+@pytest.mark.parametrize(
+    ("name", "parity"), [("erf", -1), ("sign", -1), ("abs", 1), ("relu", 0), ("tanh", -1)]
+)
+def test_parity_makes_antipodes_exact(name, parity, without_dual):
     delta = 10.0 ** -np.arange(2, 20)
-    for name, parity in (("erf", -1), ("sign", -1), ("abs", 1), ("relu", 0)):
-        d = dual(activation(name), 1.0)
-        assert d.parity == parity
-        near, far = d.evaluate(delta, 2 - delta), d.evaluate(2 - delta, delta)
-        if parity == -1:
-            assert np.array_equal(near.deficit, far.excess)
-            assert np.array_equal(near.derivative, far.derivative)
-        if parity == 1:
-            assert np.array_equal(near.deficit, far.deficit)
-            assert np.array_equal(near.derivative, -far.derivative)
+    d = _parity(activation(name), without_dual)
+    if d.series is not None:
+        assert d.series.parity == parity
+    near, far = d.evaluate(delta, 2 - delta), d.evaluate(2 - delta, delta)
+    same = np.array_equal if d.series is not None else lambda a, b: np.allclose(a, b, rtol=1e-14, atol=0)
+    if parity == -1:
+        assert same(near.deficit, far.excess)
+        assert same(near.derivative, far.derivative)
+    if parity == 1:
+        assert same(near.deficit, far.deficit)
+        assert same(near.derivative, -far.derivative)
 
 
 def test_errors():
     with pytest.raises(InputError, match="variance is -1"):
         dual(activation("relu"), -1.0)
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match=r"E\[φ²\] of exp.* is infinite at variance 10000"):
         dual(activation("exp", b=10.0), 1e4)
+    with pytest.raises(
+        InputError, match=r"E\[φ²\] of exp.* is infinite at variance 1: .* choose a smaller w_std"
+    ):
+        dual(activation("exp(z**2)"), 1.0)
 
 
 @pytest.mark.filterwarnings("ignore::ntkengine.errors.AccuracyWarning")
@@ -280,5 +441,5 @@ def test_values_at_one_are_the_expectations_even_where_the_series_falls_short(q)
 
 
 def test_a_kernel_that_cannot_be_had_is_refused():
-    with pytest.raises(InputError, match=r"out of reach: 8192 terms leave 100% of E\[φ²\]"):
-        dual(activation("cos", b=190.0), 1.0)
+    with pytest.raises(InputError, match=r"out of reach: 32768 terms leave 100% of E\[φ²\]"):
+        dual(activation("cos(190*z)"), 1.0)

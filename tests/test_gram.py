@@ -61,8 +61,8 @@ def cloud(name, free):
     rows = [x, -x, 0 * x, tiny * x, huge * y, big * z, -huge * y]
     for e in (1e-3, 1e-6, 1e-9, 1e-12) if name == "space" else (1e-9,):
         rows += [x * (1 + e), x + e * side] if d > 1 else [x * (1 + e)]
-    for e in (1e-3, 1e-9):
-        rows += [huge * y * (1 - e), huge * (y + 0.1 * e * side)] if d > 1 else [huge * y * (1 - e)]
+    for e in (1e-3, 1e-6, 1e-9):
+        rows += [huge * y * (1 - e), huge * (y + e * side)] if d > 1 else [huge * y * (1 - e)]
     return np.array([*rows, x, 1e-7 * side - x])
 
 

@@ -13,6 +13,8 @@ from threadpoolctl import threadpool_info
 
 import ntkengine as nk
 from ntkengine import _cache, _jit
+from ntkengine._simd import LANES, power_sums
+from ntkengine.infinite import _series
 
 
 @_jit.strict
@@ -57,6 +59,112 @@ def test_tile_writes_its_run_and_nothing_else():
     assert_array_equal(out[[0, 1, 6, 7, 8]], 7)
 
 
+def made_up_dual(s, t, a, b, delta, eta, p):
+    return p[0] * s + t, p[1] * a * b, delta - eta
+
+
+@pytest.mark.parametrize("n", [1, 5, _jit.DUAL_STRIDE])
+def test_dual_tile_fills_its_rows_and_nothing_else(n):
+    rng = np.random.default_rng(1)
+    tile = _jit.compile_dual(made_up_dual, 2, None)
+    work, row, params = (
+        rng.standard_normal((7, _jit.DUAL_STRIDE)),
+        rng.standard_normal(2),
+        np.array([2.0, -3.0]),
+    )
+    before = work.copy()
+
+    @_jit.strict
+    def call(address, n, work, params, row):
+        _jit.call_tile(address, n, work, params, row, row)
+
+    call(tile.address, n, work, params, row)
+    t, b, delta, eta = before[:4, :n]
+    assert_allclose(work[4, :n], 2 * row[0] + t, rtol=1e-15)
+    assert_allclose(work[5, :n], -3 * row[1] * b, rtol=1e-15)
+    assert_allclose(work[6, :n], delta - eta, rtol=1e-15)
+    assert_array_equal(work[:4], before[:4])
+    assert_array_equal(work[4:, n:], before[4:, n:])
+
+
+def test_dual_tile_of_an_activation_is_its_dual():
+    relu = nk.activation("relu")
+    work, row = np.empty((7, _jit.DUAL_STRIDE)), np.array([1.5, 1.5 / 2**0.5])
+    theta = np.linspace(0, np.pi, _jit.DUAL_STRIDE)
+    work[:4] = np.array([2.0, 2**0.5, 0, 0])[:, None]
+    work[2], work[3] = 1 - np.cos(theta), 1 + np.cos(theta)
+
+    @_jit.strict
+    def call(address, work, params, row):
+        _jit.call_tile(address, work.shape[1], work, params, row, row)
+
+    call(relu.dual_tile().address, work, relu.tile_parameters("float64"), row)
+    product = 3.0  # st
+    value = product * (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / (2 * np.pi)
+    assert_allclose(work[4], 1.5 - value, rtol=0, atol=3e-15)
+    assert_allclose(work[5], 1.5 + value, rtol=0, atol=3e-15)
+    assert_allclose(work[6], (np.pi - theta) / (2 * np.pi), rtol=0, atol=3e-15)
+
+
+@_jit.strict
+def call_power_sums(row, columns, count, first, x, value, slope):
+    power_sums(row, columns, count, first, x, value, slope)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 17, 200])
+def test_power_sums_against_polyval(count):
+    """Value and derivative of LANES polynomials; what lies beside them is left alone."""
+    rng = np.random.default_rng(count)
+    n, first = 3 * LANES, LANES
+    row, columns = rng.standard_normal(count + 2), rng.standard_normal((count + 2, n))
+    x = rng.uniform(-1, 1, n)
+    x[first], x[first + 1] = 1.0, -1.0
+    value, slope = np.full(n, 7.0), np.full(n, 7.0)
+    call_power_sums(row, columns, count, first, x, value, slope)
+    for j in range(n):
+        if not first <= j < first + LANES:
+            assert value[j] == slope[j] == 7.0
+            continue
+        c = (row * columns[:, j])[:count] if count else np.zeros(1)
+        derivative = np.polynomial.polynomial.polyder(c)
+        scale = (
+            np.polynomial.polynomial.polyval(abs(x[j]), abs(c)),
+            np.polynomial.polynomial.polyval(abs(x[j]), abs(derivative)),
+        )
+        assert abs(value[j] - np.polynomial.polynomial.polyval(x[j], c)) <= 1e-15 * (count + 1) * scale[0]
+        assert (
+            abs(slope[j] - np.polynomial.polynomial.polyval(x[j], derivative))
+            <= 1e-15 * (count + 1) * scale[1]
+        )
+
+
+def test_plain_row_sums_as_many_terms_as_each_run_asks_for():
+    rng = np.random.default_rng(0)
+    lengths = np.array([40, 0, 7, 1])
+    n = LANES * lengths.size
+    row, columns, x = rng.standard_normal(40), rng.standard_normal((40, n)), rng.uniform(-1, 1, n)
+    value, slope = np.full(n, 7.0), np.full(n, 7.0)
+    _series.plain_row(row, columns, lengths, x, value, slope)
+    k = np.arange(40.0)
+    for run, length in enumerate(lengths):
+        part = slice(run * LANES, (run + 1) * LANES)
+        powers = x[part] ** k[:length, None]
+        terms = row[:length, None] * columns[:length, part]
+        assert_allclose(value[part], (terms * powers).sum(axis=0), rtol=0, atol=1e-13)
+        assert_allclose(
+            slope[part], (k[1:length, None] * terms[1:] * powers[:-1]).sum(axis=0), rtol=0, atol=1e-12
+        )
+
+
+def test_power_sums_take_no_other_arrays():
+    arrays = [np.zeros(4), np.zeros((4, LANES)), *(np.zeros(LANES) for _ in range(3))]
+    for wrong in (0, 1, 3):
+        given = list(arrays)
+        given[wrong] = given[wrong].astype(np.float32)
+        with pytest.raises(numba.TypingError):
+            call_power_sums(given[0], given[1], 4, 0, *given[2:])
+
+
 def test_threads_are_set_and_restored():
     before = numba.get_num_threads(), [p["num_threads"] for p in threadpool_info()]
     with _jit.threads(2) as count:
@@ -73,6 +181,8 @@ def test_threads_are_set_and_restored():
 CHILD = """
 import ntkengine as nk
 from ntkengine import _cache, _jit
+from ntkengine._simd import LANES, power_sums
+from ntkengine.infinite import _series
 phi = nk.activation("tanh")
 print(repr(float(phi(0.3))), phi.tile("float64").cache_hits, _cache.cache_directory())
 """

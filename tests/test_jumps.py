@@ -105,7 +105,7 @@ def test_thresholds_beyond_the_density_leave_nothing():
 
 @pytest.mark.parametrize(("h", "k"), THRESHOLDS)
 def test_all_pairs_of_orders_against_the_definition(h, k):
-    """R_mn(1) − R_mn(ρ) and R_{m−1,n−1}(ρ), from ρ = 1 to −1; near 1, and for equal thresholds relative to itself."""
+    """R_mn(1) − R_mn(ρ) and R_{m−1,n−1}(ρ), from ρ = 1 to −1; relative to the difference for equal thresholds."""
     bar = 2e-14 * max(LOSS.get(t, 1.0) for t in (h, k))
     top = exact_pairs(h, k, 0)
     for delta in (1e-8, 1e-3, 0.4, 1.3, 2 - 1e-6, 2.0):
@@ -116,10 +116,9 @@ def test_all_pairs_of_orders_against_the_definition(h, k):
                 true = top[m][n] - exact[m][n]
                 error = abs(lost - float(true))
             at = (h, k, delta, m, n, lost, float(true))
-            if h == k:
-                assert error <= bar * float(true), at
-            below = max(float(top[m][n]), *(float(top[m - 1][n - 1]) for _ in [0] if m and n), 0.0)
-            assert error <= bar * min(delta, 1.0) * below + 1e-30 or (h == k), at
+            below = top[m - 1][n - 1] if m and n else mp.mpf(0)
+            floor = 0.0 if h == k else min(delta, 1.0) * float(max(top[m][n], below))
+            assert error <= bar * (abs(float(true)) + floor), at
             if m and n:
                 assert abs(slope - float(exact[m - 1][n - 1])) <= bar * float(top[m - 1][n - 1]), at
             else:

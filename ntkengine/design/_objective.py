@@ -33,8 +33,8 @@ class Objective:
     """K(θ_i; p) for the NNGP or NTK of ``fcn`` with other parameter values p.
 
     Slope jumps are treated as in :mod:`ntkengine.infinite.dual`; the smooth rest is projected on Hermite functions
-    tabulated at fixed nodes. Where the tables do not suffice (jumps of φ or of its curvature, very high frequencies) the general dual
-    steps in.
+    tabulated at fixed nodes. Where the tables do not suffice (jumps of φ or of its curvature, very high frequencies)
+    the general dual steps in.
 
     Parameters
     ----------
@@ -97,9 +97,7 @@ class Objective:
         phi = self.fcn.activation.with_values(values)
         locations, jumps = jump_part(phi, self.variance)
         only_slopes = not jumps[:, [0, 2, 3]].any()
-        found = (
-            self._tabulated(phi, locations, np.ascontiguousarray(jumps[:, 1])) if only_slopes else None
-        )
+        found = self._tabulated(phi, locations, np.ascontiguousarray(jumps[:, 1])) if only_slopes else None
         value, derivative = found if found is not None else self._general(phi)
         scale = self.fcn.readout_w_std**2
         return scale * (value if self.kind == "nngp" else value + self.first * derivative)

@@ -136,7 +136,7 @@ class Networks:
     def from_parameters(
         cls, fcn: FCN, parameters: Sequence[tuple[ArrayLike, ArrayLike | None]], dtype: DTypeLike = np.float32
     ) -> Networks:
-        """One member with given parameters, scaled as :meth:`init` draws them: per affine map (W (fan_in, fan_out), b (fan_out,) or None)."""
+        """One member with given parameters, scaled as by :meth:`init`: (W (fan_in, fan_out), b (fan_out,) or None) each."""
         maps = fcn.depth + 1
         if len(parameters) != maps:
             raise InputError(

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import sympy as sp  # type: ignore[import-untyped]
+import sympy as sp
 from numpy.typing import NDArray
 
 from ntkengine.activations.base import Kink

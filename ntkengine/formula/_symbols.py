@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import sympy as sp  # type: ignore[import-untyped]
+import sympy as sp
 
 __all__ = ["FUNCTIONS", "SWITCHES", "number"]
 

@@ -11,13 +11,12 @@ not on the block or the thread, so the bits are the same at any thread count.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ntkengine._jit import DUAL_STRIDE, call_tile, fast, gemm, prange, strict
-from ntkengine.infinite._jumps import ORDERS, SCRATCH
-from ntkengine._simd import LANES
-from ntkengine.infinite._series import add_jumps, interpolate, plain_row, scale_jumps, split_pair
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -26,6 +25,23 @@ Indices = NDArray[np.int64]
 BLOCK = DUAL_STRIDE
 #: Cosines nearer than this to ±1 come from the difference or the sum of the two points, not from their product.
 NEAR = 1e-3
+
+
+class Side(NamedTuple):
+    """The points of one side of a Gram matrix, for compiled code."""
+
+    unit: Any  # (n, p): unit vectors (or 0) with the cosines of Σ¹, or of the points
+    scale: Any  # (n,): factor of the kernel
+    stds: Any  # (L, n): √Σ before each activation
+    rms: Any  # (L, n): √E[φ²] after it
+
+
+class Layers(NamedTuple):
+    """The affine maps after the first, for compiled code."""
+
+    affine: Any  # (L, 4): see :func:`advance`
+    start: Any  # (3,): see :func:`start_theta`
+    ntk: bool
 
 
 @strict
@@ -64,7 +80,9 @@ def begin_block(
 
 
 @strict
-def store_block(block: Array, i0: int, m: int, j0: int, n: int, diagonal: bool, mirror: bool, out: NDArray) -> None:
+def store_block(
+    block: Array, i0: int, m: int, j0: int, n: int, diagonal: bool, mirror: bool, out: NDArray
+) -> None:
     """Write a block, and its mirror image where that lies in ``out``; of a diagonal block the upper half counts."""
     for i in range(m):
         start = i if diagonal else 0
@@ -90,8 +108,8 @@ def store_block(block: Array, i0: int, m: int, j0: int, n: int, diagonal: bool, 
 
 # Rows of the flat workspace of one row of a block. The first seven are those of a closed-form dual's tile. Offsets are
 # constants, so that the compiler sees that rows do not overlap.
-_STD, _RMS, _DELTA, _ETA, _GAP, _TOTAL, _SLOPE = (k * BLOCK for k in range(7))
-_THETA, _NEXT, _INVERSE, _RHO, _POWER, _VALUE, _RAW = (k * BLOCK for k in range(7, 14))
+STD, RMS, DELTA, ETA, GAP, TOTAL, SLOPE = (k * BLOCK for k in range(7))
+THETA, NEXT, INVERSE, RHO, POWER, VALUE, RAW = (k * BLOCK for k in range(7, 14))
 ROWS = 14
 
 
@@ -99,28 +117,28 @@ ROWS = 14
 def load_columns(work: Array, stds: Array, rms: Array, after: Array, n: int) -> None:
     """What a layer needs of the columns' points: √Σ and √E[φ²], and √Σ of the next layer and its inverse, 0 where Σ is 0."""
     for j in range(n):
-        work[j + _STD] = stds[j]
-        work[j + _RMS] = rms[j]
-        work[j + _NEXT] = after[j]
-        work[j + _INVERSE] = 1.0 / after[j] if after[j] > 0.0 else 0.0
+        work[j + STD] = stds[j]
+        work[j + RMS] = rms[j]
+        work[j + NEXT] = after[j]
+        work[j + INVERSE] = 1.0 / after[j] if after[j] > 0.0 else 0.0
 
 
 @fast
 def load_row(work: Array, delta: Array, eta: Array, theta: Array, n: int) -> None:
     """The state of a row into the workspace."""
     for j in range(n):
-        work[j + _DELTA] = delta[j]
-        work[j + _ETA] = eta[j]
-        work[j + _THETA] = theta[j]
+        work[j + DELTA] = delta[j]
+        work[j + ETA] = eta[j]
+        work[j + THETA] = theta[j]
 
 
 @fast
 def save_row(work: Array, delta: Array, eta: Array, theta: Array, n: int) -> None:
     """The state of a row out of the workspace."""
     for j in range(n):
-        delta[j] = work[j + _DELTA]
-        eta[j] = work[j + _ETA]
-        theta[j] = work[j + _THETA]
+        delta[j] = work[j + DELTA]
+        eta[j] = work[j + ETA]
+        theta[j] = work[j + THETA]
 
 
 @fast
@@ -128,9 +146,9 @@ def start_theta(work: Array, std: float, start: Array, n: int) -> None:
     """Θ¹ = scale (Σ¹ − σ_b²) + shift of one row, ``start`` = (scale, σ_b², shift); in the NTK parameterisation that is Σ¹."""
     scale, b2, shift = start[0], start[1], start[2]
     for j in range(n):
-        delta, eta = work[j + _DELTA], work[j + _ETA]
+        delta, eta = work[j + DELTA], work[j + ETA]
         rho = 1.0 - delta if delta <= eta else eta - 1.0
-        work[j + _THETA] = scale * (std * work[j + _STD] * rho - b2) + shift
+        work[j + THETA] = scale * (std * work[j + STD] * rho - b2) + shift
 
 
 @fast
@@ -155,286 +173,90 @@ def advance(work: Array, rms: float, after: float, layer: Array, last: bool, ntk
     inverse = 1.0 / after if after > 0.0 else 0.0
     tiny = 1e-300  # 0/0 is 0
     for j in range(n):
-        gap, total = work[j + _GAP], work[j + _TOTAL]
-        product = rms * work[j + _RMS]
+        gap, total = work[j + GAP], work[j + TOTAL]
+        product = rms * work[j + RMS]
         value = product - gap if gap <= total else total - product
-        work[j + _THETA] = weight * value + shift + slope_weight * work[j + _THETA] * work[j + _SLOPE]
+        work[j + THETA] = weight * value + shift + slope_weight * work[j + THETA] * work[j + SLOPE]
     if last:
         return
     for j in range(n):
-        gap, total, other = work[j + _GAP], work[j + _TOTAL], work[j + _RMS]
+        gap, total, other = work[j + GAP], work[j + TOTAL], work[j + RMS]
         difference = rms - other
         sigma = w2 * rms * other + b2
-        spread = w2 * b2 * difference * difference / (after * work[j + _NEXT] + sigma + tiny)
-        both = inverse * work[j + _INVERSE]
+        spread = w2 * b2 * difference * difference / (after * work[j + NEXT] + sigma + tiny)
+        both = inverse * work[j + INVERSE]
         near = (spread + w2 * gap) * both
         far = (spread + w2 * total + 2.0 * b2) * both
         near = near if near > 0.0 else 0.0
         near = near if near < 2.0 else 2.0
         far = far if far > 0.0 else 0.0
         far = far if far < 2.0 else 2.0
-        work[j + _DELTA] = near if both > 0.0 else 1.0
-        work[j + _ETA] = far if both > 0.0 else 1.0
+        work[j + DELTA] = near if both > 0.0 else 1.0
+        work[j + ETA] = far if both > 0.0 else 1.0
+
+
+@strict
+def closed_block(
+    first: Side, second: Side, layers: Layers, address: int, params: Array, i0: int, j0: int, mirror: bool,
+    out: NDArray,
+) -> None:  # fmt: skip
+    """One block of :func:`closed_blocks`, rows from i0 and columns from j0."""
+    depth = layers.affine.shape[0]
+    m, n = min(BLOCK, first.unit.shape[0] - i0), min(BLOCK, second.unit.shape[0] - j0)
+    delta, eta, theta = np.empty((BLOCK, BLOCK)), np.empty((BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
+    work, row = np.zeros(ROWS * BLOCK), np.empty(2)
+    begin_block(first.unit, second.unit, i0, m, j0, n, delta, eta)
+    for layer in range(depth):
+        last = layer == depth - 1
+        after = layer if last else layer + 1
+        columns = slice(j0, j0 + n)
+        load_columns(
+            work, second.stds[layer, columns], second.rms[layer, columns], second.stds[after, columns], n
+        )
+        for i in range(m):
+            row[0], row[1] = first.stds[layer, i0 + i], first.rms[layer, i0 + i]
+            load_row(work, delta[i], eta[i], theta[i], n)
+            if layer == 0:
+                start_theta(work, row[0], layers.start, n)
+            call_tile(address, n, work, params, row, row)
+            advance(work, row[1], first.stds[after, i0 + i], layers.affine[layer], last, layers.ntk, n)
+            save_row(work, delta[i], eta[i], theta[i], n)
+    store_block(theta, i0, m, j0, n, mirror and i0 == j0, mirror, out)
 
 
 @strict(parallel=True)
 def closed_blocks(
-    first: Array, second: Array, stds1: Array, stds2: Array, rms1: Array, rms2: Array, layers: Array, start: Array,
-    ntk: bool, address: int, params: Array, tasks: Indices, mirror: bool, out: NDArray,
+    first: Side, second: Side, layers: Layers, address: int, params: Array, tasks: Indices, mirror: bool,
+    out: NDArray,
 ) -> None:  # fmt: skip
     """Gram matrix of an activation whose dual is a compiled tile.
 
     Parameters
     ----------
-    first, second : (n1, p), (n2, p) arrays
-        Unit vectors with the cosines of Σ¹.
-    stds1, stds2 : (L, n1), (L, n2) arrays
-        √Σ before each activation.
-    rms1, rms2 : (L, n1), (L, n2) arrays
-        √E[φ²] after it.
-    layers : (L, 4) array
-        See :func:`advance`.
-    start : (3,) array
-        See :func:`start_theta`: scale, σ_b², shift.
-    ntk : bool
+    first, second : Side
+        n1 and n2 points.
+    layers : Layers
     address : int
     params : array
-        The tile and its parameters.
+        The tile (:func:`ntkengine._jit.compile_dual`) and its parameters.
     tasks : (T, 2) array
         Row and column numbers of the blocks wanted.
     mirror : bool
         Blocks off the diagonal are written to their mirror images too, where ``out`` has these rows; those on it are symmetric.
     out : (n1, n2) array
     """
-    depth, n1, n2 = layers.shape[0], first.shape[0], second.shape[0]
     for task in prange(tasks.shape[0]):
-        i0, j0 = tasks[task, 0] * BLOCK, tasks[task, 1] * BLOCK
-        m, n = min(BLOCK, n1 - i0), min(BLOCK, n2 - j0)
-        delta, eta, theta = np.empty((BLOCK, BLOCK)), np.empty((BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
-        work, row = np.zeros(ROWS * BLOCK), np.empty(2)
-        begin_block(first, second, i0, m, j0, n, delta, eta)
-        for layer in range(depth):
-            last = layer == depth - 1
-            after = layer if last else layer + 1
-            load_columns(work, stds2[layer, j0 : j0 + n], rms2[layer, j0 : j0 + n], stds2[after, j0 : j0 + n], n)
-            for i in range(m):
-                row[0], row[1] = stds1[layer, i0 + i], rms1[layer, i0 + i]
-                load_row(work, delta[i], eta[i], theta[i], n)
-                if layer == 0:
-                    start_theta(work, row[0], start, n)
-                call_tile(address, n, work, params, row, row)
-                advance(work, row[1], stds1[after, i0 + i], layers[layer], last, ntk, n)
-                save_row(work, delta[i], eta[i], theta[i], n)
-        store_block(theta, i0, m, j0, n, mirror and i0 == j0, mirror, out)
-
-
-@fast
-def before_series(work: Array, compact: bool, n: int) -> None:
-    """ρ, and the variable of the series: ρ² where every second term is 0."""
-    for j in range(n):
-        delta, eta = work[j + _DELTA], work[j + _ETA]
-        rho = 1.0 - delta if delta <= eta else eta - 1.0
-        work[j + _RHO] = rho
-        work[j + _POWER] = rho * rho if compact else rho
-
-
-@fast
-def after_series(work: Array, std: float, rms: float, compact: bool, odd: bool, n: int) -> None:
-    """Gap, total and slope from the sums of the series and of its derivative (by its variable)."""
-    tiny = 1e-300  # at variance 0 the slope is not needed
-    for j in range(n):
-        rho, value, slope = work[j + _RHO], work[j + _VALUE], work[j + _RAW]
-        chained = 2.0 * rho * slope
-        slope = (value + rho * chained if odd else chained) if compact else slope
-        value = rho * value if odd else value
-        product = rms * work[j + _RMS]
-        work[j + _GAP] = product - value
-        work[j + _TOTAL] = product + value
-        work[j + _SLOPE] = slope / (std * work[j + _STD] + tiny)
-
-
-@strict
-def fill_points(
-    layer: int, i0: int, m: int, stds: Array, bins: Indices, places: Array, table: Array, offset: int, step: int,
-    count: int, locations: Array, jumps: Array, roots: Array, separate: bool, smooth_only: bool, smooth_count: int,
-    values: Array, steps: Array,
-) -> None:  # fmt: skip
-    """Coefficients of m points, in the rows of ``values`` (and of ``steps``: those of the derivative, times √q).
-
-    Parameters
-    ----------
-    layer, i0, m : int
-        Points i0..i0+m at this layer.
-    stds, bins, places : (L, n) arrays
-        √q, and where the table is interpolated.
-    table : (bins, M, smooth_count) array
-        Chebyshev coefficients in log q of the smooth part S_k, or of all of A_{offset + step·k} where φ has no jumps.
-    offset, step : int
-        Which k the table holds.
-    count : int
-        Columns wanted.
-    locations, jumps : (J,), (J, 4) arrays
-        The jump part, to be added unless ``smooth_only``.
-    roots : array
-        1/√(k+1).
-    separate, smooth_only : bool
-    smooth_count : int
-    values, steps : (m or more, count or more) arrays
-    """
-    thresholds, factors = np.empty(locations.size), np.empty((locations.size, ORDERS))
-    available = min(count, smooth_count)
-    for i in range(m):
-        row = values[i]
-        interpolate(places[layer, i0 + i], table[bins[layer, i0 + i]], available, row)
-        for k in range(available, count):
-            row[k] = 0.0
-        if separate:
-            derivative = steps[i]
-            for k in range(count):  # c_k = √(k+1) S_{k+1}
-                above = row[k + 1] if k + 1 < count else 0.0
-                derivative[k] = (k + 1.0) * roots[k] * above
-        if locations.size > 0 and not smooth_only and stds[layer, i0 + i] > 0.0:  # at 0, φ(√q z) is a number
-            scale_jumps(stds[layer, i0 + i], locations, jumps, thresholds, factors)
-            add_jumps(thresholds, factors, roots, count, row, steps[min(i, steps.shape[0] - 1)], separate)
-
-
-@strict(parallel=True)
-def series_blocks(
-    first: Array, second: Array, stds1: Array, stds2: Array, rms1: Array, rms2: Array, layers: Array, start: Array,
-    ntk: bool, bins1: Indices, bins2: Indices, places1: Array, places2: Array, left1: Array, left2: Array,
-    classes1: Indices, classes2: Indices, tables: Array, shapes: Indices, needed: Indices, edges: Array, locations: Array, jumps: Array, parity: int, compact: bool, separate: bool,
-    block: int, roots: Array, x: Array, w: Array, tasks: Indices, mirror: bool, out: NDArray,
-) -> None:  # fmt: skip
-    """Gram matrix by Mehler series; parameters as in :func:`closed_blocks`, and:
-
-    Parameters
-    ----------
-    bins1, places1, ... : (L, n1) arrays, and alike for the second points
-        Piece of the table and place in it, of each point's variance.
-    left1, left2 : (L, n1, 2), (L, n2, 2) arrays
-        What the series miss at ρ = 1.
-    tables : flat array
-    shapes : (L, 4) array
-        Per layer: first element in ``tables``, bins, M, columns.
-    classes1, classes2, needed, edges : (L, n1), (L, n2), (L, C, C, BINS+1), (L,) arrays
-        See :class:`ntkengine.infinite.tables.Table`.
-    locations, jumps : (J,), (L, J, 4) arrays
-        Kinks of φ.
-    parity : int
-        1 for even, −1 for odd φ, else 0.
-    compact : bool
-        The tables hold the k of that parity only.
-    separate : bool
-        φ itself jumps, so φ' has coefficients of its own.
-    block : int
-        Rows and columns of a block.
-    roots : array
-        1/√(k+1) for all k in use.
-    x, w : arrays
-        Gauss–Legendre rule.
-    """
-    depth, n1, n2 = layers.shape[0], first.shape[0], second.shape[0]
-    kinks = locations.size
-    offset = 1 if compact and parity < 0 else 0
-    step = 2 if compact else 1
-    for task in prange(tasks.shape[0]):
-        i0, j0 = tasks[task, 0] * block, tasks[task, 1] * block
-        m, n = min(block, n1 - i0), min(block, n2 - j0)
-        delta, eta, theta = np.empty((block, BLOCK)), np.empty((block, BLOCK)), np.empty((block, BLOCK))
-        work, scratch, unused = np.zeros(ROWS * BLOCK), np.empty(SCRATCH), np.empty(BLOCK)
-        lengths = np.zeros((block, BLOCK // LANES), dtype=np.int64)
-        begin_block(first, second, i0, m, j0, n, delta, eta)
-        for layer in range(depth):
-            last = layer == depth - 1
-            after = layer if last else layer + 1
-            load_columns(work, stds2[layer, j0 : j0 + n], rms2[layer, j0 : j0 + n], stds2[after, j0 : j0 + n], n)
-            base, count = shapes[layer, 0], shapes[layer, 3]
-            table = tables[base : base + shapes[layer, 1] * shapes[layer, 2] * count].reshape(
-                (shapes[layer, 1], shapes[layer, 2], count)
-            )
-            # how long the plain sums of the runs must be, and which entries are too near to ±1 for them
-            edge, fine, wanted = edges[layer], False, 1
-            bins = needed.shape[3] - 1
-            for i in range(m):
-                lists = needed[layer, classes1[layer, i0 + i]]
-                for run in range((n + LANES - 1) // LANES):
-                    largest, group = 0.0, 0
-                    for j in range(run * LANES, min(n, (run + 1) * LANES)):
-                        size = abs(1.0 - delta[i, j])
-                        group = max(group, classes2[layer, j0 + j])
-                        if size < edge:
-                            largest = max(largest, size)
-                        else:
-                            fine = True
-                    lengths[i, run] = lists[group, min(int(largest * bins) + 1, bins)]
-                    wanted = max(wanted, lengths[i, run])
-            rows, steps1 = np.empty((m, wanted)), np.empty((m if separate else 1, wanted))
-            columns, steps2 = np.empty((n, wanted)), np.empty((n if separate else 1, wanted))
-            fill_points(
-                layer, i0, m, stds1, bins1, places1, table, offset, step, wanted, locations, jumps[layer], roots,
-                separate, False, count, rows, steps1,
-            )  # fmt: skip
-            fill_points(
-                layer, j0, n, stds2, bins2, places2, table, offset, step, wanted, locations, jumps[layer], roots,
-                separate, False, count, columns, steps2,
-            )  # fmt: skip
-            across = np.empty((wanted, BLOCK))
-            for k in range(wanted):
-                for j in range(n):
-                    across[k, j] = columns[j, k]
-            across_steps = np.empty((wanted if separate else 1, BLOCK))
-            if separate:
-                for k in range(wanted):
-                    for j in range(n):
-                        across_steps[k, j] = steps2[j, k]
-            terms = count + 1 if fine else 1
-            smooth1, jump1, step1 = np.zeros((m, terms)), np.zeros((m, terms)), np.zeros((m, terms))
-            smooth2, jump2, step2 = np.zeros((n, terms)), np.zeros((n, terms)), np.zeros((n, terms))
-            thresholds1, factors1 = np.empty((m, kinks)), np.empty((m, kinks, ORDERS))
-            thresholds2, factors2 = np.empty((n, kinks)), np.empty((n, kinks, ORDERS))
-            if fine:
-                nothing = np.empty((1, 1))
-                fill_points(
-                    layer, i0, m, stds1, bins1, places1, table, 0, 1, count, locations, jumps[layer], roots, False,
-                    True, count, smooth1, nothing,
-                )  # fmt: skip
-                fill_points(
-                    layer, j0, n, stds2, bins2, places2, table, 0, 1, count, locations, jumps[layer], roots, False,
-                    True, count, smooth2, nothing,
-                )  # fmt: skip
-                for i in range(m):
-                    if stds1[layer, i0 + i] > 0.0:
-                        scale_jumps(stds1[layer, i0 + i], locations, jumps[layer], thresholds1[i], factors1[i])
-                        add_jumps(thresholds1[i], factors1[i], roots, count, jump1[i], step1[i], True)
-                for j in range(n):
-                    if stds2[layer, j0 + j] > 0.0:
-                        scale_jumps(stds2[layer, j0 + j], locations, jumps[layer], thresholds2[j], factors2[j])
-                        add_jumps(thresholds2[j], factors2[j], roots, count, jump2[j], step2[j], True)
-            for i in range(m):
-                std1, a1 = stds1[layer, i0 + i], rms1[layer, i0 + i]
-                load_row(work, delta[i], eta[i], theta[i], n)
-                if layer == 0:
-                    start_theta(work, std1, start, n)
-                before_series(work, compact, n)
-                power, value = work[_POWER : _POWER + BLOCK], work[_VALUE : _VALUE + BLOCK]
-                raw = work[_RAW : _RAW + BLOCK]
-                plain_row(rows[i], across, lengths[i], power, value, raw)
-                if separate:
-                    plain_row(steps1[i], across_steps, lengths[i], power, raw, unused)
-                after_series(work, std1, a1, compact, compact and parity < 0, n)
-                if fine:
-                    for j in range(n):
-                        std2 = work[j + _STD]
-                        if abs(1.0 - delta[i, j]) >= edge and std1 > 0.0 and std2 > 0.0:
-                            work[j + _GAP], work[j + _TOTAL], work[j + _SLOPE] = split_pair(
-                                count, smooth1[i], jump1[i], step1[i], thresholds1[i], factors1[i], std1, a1,
-                                left1[layer, i0 + i], smooth2[j], jump2[j], step2[j], thresholds2[j], factors2[j],
-                                std2, work[j + _RMS], left2[layer, j0 + j], parity, delta[i, j], eta[i, j], x, w,
-                                scratch,
-                            )  # fmt: skip
-                advance(work, a1, stds1[after, i0 + i], layers[layer], last, ntk, n)
-                save_row(work, delta[i], eta[i], theta[i], n)
-        store_block(theta, i0, m, j0, n, mirror and i0 == j0, mirror, out)
+        closed_block(
+            first,
+            second,
+            layers,
+            address,
+            params,
+            tasks[task, 0] * BLOCK,
+            tasks[task, 1] * BLOCK,
+            mirror,
+            out,
+        )
 
 
 @fast
@@ -453,23 +275,36 @@ def profile_row(
         value = piece[order + 2]
         for k in range(order - 1, -1, -1):
             value = value * t + piece[k + 2]
-        out[j] = value * scale * scales[j]
+        out[j] = value * (scale * scales[j])
+
+
+@strict
+def profile_block(
+    first: Side, second: Side, index: Indices, pieces: Array, i0: int, j0: int, mirror: bool, out: NDArray
+) -> None:
+    """One block of :func:`profile_blocks`, rows from i0 and columns from j0."""
+    m, n = min(BLOCK, first.unit.shape[0] - i0), min(BLOCK, second.unit.shape[0] - j0)
+    delta, eta = np.empty((BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
+    begin_block(first.unit, second.unit, i0, m, j0, n, delta, eta)
+    for i in range(m):
+        profile_row(
+            delta[i, :n],
+            eta[i, :n],
+            first.scale[i0 + i],
+            second.scale[j0 : j0 + n],
+            index,
+            pieces,
+            delta[i, :n],
+        )
+    store_block(delta, i0, m, j0, n, mirror and i0 == j0, mirror, out)
 
 
 @strict(parallel=True)
 def profile_blocks(
-    first: Array, second: Array, scales1: Array, scales2: Array, index: Indices, pieces: Array, tasks: Indices,
-    mirror: bool, out: NDArray,
-) -> None:  # fmt: skip
-    """Gram matrix scale₁ scale₂ K(c) of a dot-product kernel in pieces; ``first``, ``second``: unit vectors."""
-    n1, n2 = first.shape[0], second.shape[0]
+    first: Side, second: Side, index: Indices, pieces: Array, tasks: Indices, mirror: bool, out: NDArray
+) -> None:
+    """Gram matrix scale₁ scale₂ K(c) of a dot-product kernel in pieces; the rest as in :func:`closed_blocks`."""
     for task in prange(tasks.shape[0]):
-        i0, j0 = tasks[task, 0] * BLOCK, tasks[task, 1] * BLOCK
-        m, n = min(BLOCK, n1 - i0), min(BLOCK, n2 - j0)
-        delta, eta = np.empty((BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
-        begin_block(first, second, i0, m, j0, n, delta, eta)
-        for i in range(m):
-            profile_row(
-                delta[i, :n], eta[i, :n], scales1[i0 + i], scales2[j0 : j0 + n], index, pieces, delta[i, :n]
-            )
-        store_block(delta, i0, m, j0, n, mirror and i0 == j0, mirror, out)
+        profile_block(
+            first, second, index, pieces, tasks[task, 0] * BLOCK, tasks[task, 1] * BLOCK, mirror, out
+        )

@@ -4,9 +4,11 @@ For standard normals u, v with correlation ρ and standard deviations s, t
 
     E[φ(s u)φ(t v)] = Σ_k A_k(s²) A_k(t²) ρ^k,     A_k(q) = E[φ(√q z) h_k(z)],
 
-and the dual of φ' is its derivative by ρ over st, but for jumps of φ itself. Away from ρ = ±1 the plain sum does (:func:`plain_row`).
+and the dual of φ' is its derivative by ρ over st, but for jumps of φ itself. Away from ρ = ±1 the plain sum does
+(:func:`plain_row`).
 Near ρ = ±1 the sums of activations with kinks converge slowly; there A = S + B is split into a smooth part and truncated powers
-(:mod:`ntkengine.infinite._jumps`), and the *distance* E[(φ(su) − φ(tv))²] is summed, which keeps its digits (:func:`split_pair`).
+(:mod:`ntkengine.infinite._jumps`), and the *distance* E[(φ(su) − φ(tv))²] is summed, which keeps its digits
+(:func:`split_pair`).
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ def add_jumps(
 ) -> None:
     """Add the Hermite coefficients of a jump part to ``values[:count]``, and those of its derivative to ``steps[:count]``.
 
-    As :func:`ntkengine.infinite._jumps.split_coefficients`, with ``roots[k] = 1/√(k+1)`` looked up; ``steps`` only if ``separate``.
+    As :func:`ntkengine.infinite._jumps.split_coefficients`, with ``roots[k] = 1/√(k+1)`` looked up; ``steps`` only
+    if ``separate``.
     """
     for j in range(thresholds.size):
         h = thresholds[j]

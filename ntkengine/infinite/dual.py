@@ -1,6 +1,7 @@
 """The dual of an activation: G(ρ) = E[φ(√q u)φ(√q v)] for standard normals u, v with correlation ρ.
 
-In closed form where the family has one. Else by Mehler's formula ``G(ρ) = Σ_k a_k² ρ^k``, which converges slowly for activations
+In closed form where the family has one. Else by Mehler's formula ``G(ρ) = Σ_k a_k² ρ^k``, which converges slowly for
+activations
 with kinks (at ρ = 1 like degree^{-1/2}). Therefore the jumps of φ and of its first three derivatives are split off,
 
     φ(√q z) = B(z) + S(z),     B(z) = Σ_j Σ_m J_jm (z − h_j)^m₊/m!,     m = 0..3,
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ntkengine import _jit, hermite, quadrature
+from ntkengine import hermite, quadrature
 from ntkengine.activations.base import Activation
 from ntkengine.errors import AccuracyWarning, InputError
 from ntkengine.infinite import _dual, _jumps
@@ -146,7 +147,7 @@ class Dual:
 
 
 def jump_part(activation: Activation, variance: float, orders: int = _jumps.ORDERS) -> tuple[Array, Array]:
-    """Thresholds h_j (J,) and factors J_jm (J, 4) of z ↦ φ(√q z), of derivatives below ``orders``; kinks without jumps left out."""
+    """h_j (J,) and J_jm (J, 4), m < ``orders``, of z ↦ φ(√q z); kinks without such jumps are left out."""
     root = math.sqrt(variance)
     jumps = np.array([kink.jumps for kink in activation.kinks], dtype=np.float64).reshape(-1, _jumps.ORDERS)
     jumps = jumps * root ** np.arange(_jumps.ORDERS)
@@ -162,9 +163,7 @@ def closed_moments(activation: Activation, variances: Array) -> tuple[Array, Arr
     assert moments is not None
     with np.errstate(over="ignore"):
         value, slope = moments(variances, activation.values)
-    value, slope = (
-        np.broadcast_to(np.asarray(m, dtype=np.float64), variances.shape) for m in (value, slope)
-    )
+    value, slope = (np.broadcast_to(np.asarray(m, dtype=np.float64), variances.shape) for m in (value, slope))
     wrong = ~np.isfinite(value)
     if wrong.any():
         raise infinite_variance(activation, float(variances[wrong][0]))
@@ -180,7 +179,7 @@ def infinite_variance(activation: Activation, variance: float) -> InputError:
 
 
 def _tail_estimate(terms: Array) -> tuple[float, bool]:
-    """Σ |terms| beyond the last, and whether they fall slowly: geometric by quarters if not, else by octaves, as powers of k."""
+    """Σ |terms| beyond the last, and whether they fall slowly, like a power of k (then by octaves, else by quarters)."""
     size = np.abs(terms)
     n = size.size
     if n < 32:
@@ -299,7 +298,7 @@ def dual(activation: Activation, variance: float) -> Dual:
             break
     # Quadrature leaves noise of about this size in every coefficient; closed forms do not.
     noise = 1e-15 * math.sqrt(square) if activation.family.coefficients is None else 0.0
-    finite = getattr(activation.family, 'finite_degree', None)
+    finite = activation.family.finite_degree
     degrees = DEGREES if finite is None else (max(finite(np.array(activation.values)), 1),)
     for degree in degrees:
         with warnings.catch_warnings():
@@ -331,7 +330,9 @@ def dual(activation: Activation, variance: float) -> Dual:
     if locations.size:
         # What is missing at ρ = 1 is put back below, in one term: of slow tails about a tenth stays wrong elsewhere.
         error = (0.3 if slow else 1.0) * max(missing, tail) + square_error
-        derivative_error = (0.3 if derivative_slow else 1.0) * max(derivative_missing, derivative_tail) + slope_error
+        derivative_error = (0.3 if derivative_slow else 1.0) * max(
+            derivative_missing, derivative_tail
+        ) + slope_error
     else:  # every term is positive: what is missing at ρ = 1 is all that is missing anywhere
         error, derivative_error = missing + square_error, derivative_missing + slope_error
     error += 4e-16 * (square + jump_square)  # rounding, of B against S too

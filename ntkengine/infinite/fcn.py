@@ -124,9 +124,7 @@ class FCN:
         if not isinstance(self.radial_lift, (bool, np.bool_)):
             raise InputError(f"radial_lift must be True or False, not {self.radial_lift!r}")
         if self.parameterization not in PARAMETERIZATIONS:
-            raise InputError(
-                f'parameterization is {self.parameterization!r}; it must be "ntk" or "standard"'
-            )
+            raise InputError(f'parameterization is {self.parameterization!r}; it must be "ntk" or "standard"')
         if self.width is not None:
             if self.parameterization == "ntk":
                 raise InputError(
@@ -163,7 +161,7 @@ class FCN:
         return start, [(float(self.width), float(b > 0)) for _, b in self.layer_stds()]
 
     def nngp(
-        self, X1: ArrayLike, X2: ArrayLike | None = None, *, out: Any = None, dtype: DTypeLike = None,
+        self, X1: ArrayLike, X2: ArrayLike | None = None, *, out: Any = None, dtype: DTypeLike | None = None,
         threads: int | None = None, progress: Callable[[int, int], None] | None = None,
     ) -> Any:  # fmt: skip
         """Gram matrix of the NNGP kernel, the covariance of the outputs of an infinitely wide network at initialisation.
@@ -183,7 +181,7 @@ class FCN:
         return gram(self, "nngp", X1, X2, out=out, dtype=dtype, threads=threads, progress=progress)
 
     def ntk(
-        self, X1: ArrayLike, X2: ArrayLike | None = None, *, out: Any = None, dtype: DTypeLike = None,
+        self, X1: ArrayLike, X2: ArrayLike | None = None, *, out: Any = None, dtype: DTypeLike | None = None,
         threads: int | None = None, progress: Callable[[int, int], None] | None = None,
     ) -> Any:  # fmt: skip
         """Gram matrix of the neural tangent kernel at infinite width.
@@ -380,7 +378,10 @@ class NetworkKernel(DotProductKernel):
             theta_error = weight * (here.error + here.derivative_at_one * error) + w2 * (
                 here.derivative_at_one * theta_error + theta * here.derivative_error
             )
-            q, error = w2 * here.value_at_one + b_std * b_std, w2 * (here.error + here.derivative_at_one * error)
+            q, error = (
+                w2 * here.value_at_one + b_std * b_std,
+                w2 * (here.error + here.derivative_at_one * error),
+            )
             theta = weight * here.value_at_one + shift + w2 * theta * here.derivative_at_one
         self.duals = tuple(duals)
         self.variances = tuple(d.variance for d in duals)

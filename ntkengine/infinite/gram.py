@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ntkengine import _jit, quadrature
 from ntkengine._check import real_array
 from ntkengine.errors import InputError
-from ntkengine.infinite import _gram
+from ntkengine.infinite import _gram, _gram_series
 from ntkengine.infinite.dual import PAIR_ORDER, closed_moments
 from ntkengine.infinite.profile import profile
 from ntkengine.infinite.tables import PLAIN_TERMS, Table, tabulate
@@ -35,7 +35,7 @@ STRIPE = 128 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class _Points:
-    """One side of a Gram matrix: unit vectors with the cosines of Σ¹ (or of the points), and what each layer makes of a point."""
+    """One side of a Gram matrix: unit vectors whose cosines are those of Σ¹ (or of the points), and all their layers."""
 
     unit: Array
     scale: Array
@@ -44,19 +44,22 @@ class _Points:
     tables: list[Table]
 
     def part(self, rows: slice) -> _Points:
-        tables = [
-            replace(
-                t, bins=t.bins[rows], places=t.places[rows], rms=t.rms[rows], left=t.left[rows],
-                classes=t.classes[rows],
-            )  # fmt: skip
-            for t in self.tables
-        ]
+        tables = [table.part(rows) for table in self.tables]
         return _Points(
             self.unit[rows],
             self.scale[rows],
             np.ascontiguousarray(self.stds[:, rows]),
             np.ascontiguousarray(self.rms[:, rows]),
             tables,
+        )
+
+    def side(self) -> _gram.Side:
+        return _gram.Side(self.unit, self.scale, self.stds, self.rms)
+
+    def series_side(self) -> _gram_series.SeriesSide:
+        fields = _gram_series.SeriesSide._fields
+        return _gram_series.SeriesSide(
+            *(np.array([getattr(t, name) for t in self.tables]) for name in fields)
         )
 
 
@@ -71,7 +74,7 @@ def gram(
     X2: ArrayLike | None = None,
     *,
     out: Any = None,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Any:
@@ -123,7 +126,14 @@ def gram(
 
 
 def _symmetric_stripe(
-    rows: _Points, points: _Points, start: int, stop: int, fill: _Fill, block: int, in_place: bool, target: Any
+    rows: _Points,
+    points: _Points,
+    start: int,
+    stop: int,
+    fill: _Fill,
+    block: int,
+    in_place: bool,
+    target: Any,
 ) -> None:
     """Rows start..stop from their diagonal on, and the mirror image of what lies beyond ``stop``."""
     n = points.unit.shape[0]
@@ -147,7 +157,7 @@ def _matrix(name: str, value: ArrayLike) -> Array:
     return array
 
 
-def _output(out: Any, dtype: DTypeLike, shape: tuple[int, int]) -> np.dtype[Any]:
+def _output(out: Any, dtype: DTypeLike | None, shape: tuple[int, int]) -> np.dtype[Any]:
     """The type of the result; InputError if ``out`` or ``dtype`` cannot be it."""
     allowed = (np.dtype(np.float64), np.dtype(np.float32))
     try:
@@ -227,9 +237,7 @@ def _profiled(kernel: NetworkKernel, unit: Array, scale: Array) -> tuple[_Points
         return None
 
     def fill(rows: _Points, columns: _Points, tasks: Any, mirror: bool, out: Any) -> None:
-        _gram.profile_blocks(
-            rows.unit, columns.unit, rows.scale, columns.scale, table.index, table.pieces, tasks, mirror, out
-        )
+        _gram.profile_blocks(rows.side(), columns.side(), table.index, table.pieces, tasks, mirror, out)
 
     none = np.empty((0, scale.size))
     return _Points(unit, scale, none, none, []), fill, _gram.BLOCK
@@ -262,7 +270,9 @@ def _general(fcn: FCN, kind: str, points: Array) -> tuple[_Points, _Fill, int]:
     (alpha, beta), rules = fcn.theta_rules(d) if ntk else ((1.0, 0.0), [(0.0, 0.0)] * fcn.depth)
     start = np.array([alpha, fcn.b_std * fcn.b_std, beta])
     affine = list(fcn.layer_stds())
-    layers = np.array([[w * w, b * b, *rule] for (w, b), rule in zip(affine, rules)])
+    layers = _gram.Layers(
+        np.array([[w * w, b * b, *rule] for (w, b), rule in zip(affine, rules)]), start, ntk
+    )
     stds, rms, tables = np.empty((fcn.depth, n)), np.empty((fcn.depth, n)), []
     closed = fcn.activation.family.dual is not None
     std = norms
@@ -280,8 +290,8 @@ def _general(fcn: FCN, kind: str, points: Array) -> tuple[_Points, _Fill, int]:
         std = np.hypot(w_std * rms[layer], b_std)
     everything = _Points(unit, np.ones(n), stds, rms, tables)
     if closed:
-        return everything, _closed_fill(fcn, layers, start, ntk), _gram.BLOCK
-    return everything, *_series_fill(fcn, tables, layers, start, ntk)
+        return everything, _closed_fill(fcn, layers), _gram.BLOCK
+    return everything, *_series_fill(fcn, tables, layers)
 
 
 def _check_variances(fcn: FCN, layer: int, q: Array, std: Array) -> None:
@@ -306,7 +316,11 @@ def _table(fcn: FCN, q: Array) -> Table:
     extra = np.zeros((1, *found.smooth.shape[1:]))
     if found.smooth.shape[2] and not (found.compact and found.parity < 0):
         extra[0, 0, 0] = at_zero
-    bins, places, rms = np.full(q.size, found.smooth.shape[0]), np.zeros(q.size), np.full(q.size, abs(at_zero))
+    bins, places, rms = (
+        np.full(q.size, found.smooth.shape[0]),
+        np.zeros(q.size),
+        np.full(q.size, abs(at_zero)),
+    )
     left, classes = np.zeros((q.size, 2)), np.zeros(q.size, dtype=np.int64)
     if positive.any():
         classes[positive] = found.classes
@@ -316,54 +330,53 @@ def _table(fcn: FCN, q: Array) -> Table:
     return replace(found, smooth=smooth, bins=bins, places=places, rms=rms, left=left, classes=classes)
 
 
-def _closed_fill(fcn: FCN, layers: Array, start: Array, ntk: bool) -> _Fill:
+def _closed_fill(fcn: FCN, layers: _gram.Layers) -> _Fill:
     address = fcn.activation.dual_tile().address
     params = fcn.activation.tile_parameters(np.float64)
 
     def fill(rows: _Points, columns: _Points, tasks: Any, mirror: bool, out: Any) -> None:
-        _gram.closed_blocks(
-            rows.unit, columns.unit, rows.stds, columns.stds, rows.rms, columns.rms, layers, start, ntk, address,
-            params, tasks, mirror, out,
-        )  # fmt: skip
+        _gram.closed_blocks(rows.side(), columns.side(), layers, address, params, tasks, mirror, out)
 
     return fill
 
 
-def _series_fill(
-    fcn: FCN, tables: list[Table], layers: Array, start: Array, ntk: bool
-) -> tuple[_Fill, int]:
+def _series_fill(fcn: FCN, tables: list[Table], layers: _gram.Layers) -> tuple[_Fill, int]:
     counts = [table.smooth.shape[2] for table in tables]
-    shapes, offset = [], 0
-    for table in tables:
-        shapes.append([offset, *table.smooth.shape])
-        offset += table.smooth.size
-    flat = np.concatenate([table.smooth.ravel() for table in tables])
+    starts = np.concatenate([[0], np.cumsum([table.smooth.size for table in tables])])
     kinks = fcn.activation.kinks
-    locations = np.array([kink.location for kink in kinks if any(kink.jumps)], dtype=np.float64)
     jumps = np.array([_padded(table.jumps, kinks) for table in tables]).reshape(len(tables), -1, 4)
-    parity = tables[0].parity if all(t.parity == tables[0].parity for t in tables) else 0
-    compact = all(t.compact for t in tables)
-    separate = bool(jumps[:, :, 0].any())
-    block = _gram.BLOCK if max(counts) <= 2048 else 64
-    roots = 1 / np.sqrt(np.arange(1.0, max(PLAIN_TERMS, *counts) + 3))
-    classes = max(t.needed.shape[0] for t in tables)
-    needed = np.array([np.pad(t.needed, ((0, classes - len(t.needed)),) * 2 + ((0, 0),)) for t in tables])
-    edges = np.array([t.edge for t in tables])
+    classes = max(len(t.needed) for t in tables)
     x, w = quadrature.gauss_legendre(PAIR_ORDER)
-
-    def side(points: _Points) -> tuple[Any, Any, Any, Any]:
-        names = ("bins", "places", "left", "classes")
-        return tuple(np.array([getattr(table, name) for table in points.tables]) for name in names)  # type: ignore[return-value]
+    plan = _gram_series.SeriesPlan(
+        tables=np.concatenate([table.smooth.ravel() for table in tables]),
+        shapes=np.array([[start, *table.smooth.shape] for start, table in zip(starts, tables)]),
+        needed=np.array([np.pad(t.needed, ((0, classes - len(t.needed)),) * 2 + ((0, 0),)) for t in tables]),
+        edges=np.array([t.edge for t in tables]),
+        locations=np.array([kink.location for kink in kinks if any(kink.jumps)], dtype=np.float64),
+        jumps=jumps,
+        parity=tables[0].parity if all(t.parity == tables[0].parity for t in tables) else 0,
+        compact=all(t.compact for t in tables),
+        separate=bool(jumps[:, :, 0].any()),
+        block=_gram.BLOCK if max(counts) <= PLAIN_TERMS else 64,
+        roots=1 / np.sqrt(np.arange(1.0, max(PLAIN_TERMS, *counts) + 3)),
+        x=x,
+        w=w,
+    )
 
     def fill(rows: _Points, columns: _Points, tasks: Any, mirror: bool, out: Any) -> None:
-        (bins1, places1, left1, classes1), (bins2, places2, left2, classes2) = side(rows), side(columns)
-        _gram.series_blocks(
-            rows.unit, columns.unit, rows.stds, columns.stds, rows.rms, columns.rms, layers, start, ntk, bins1,
-            bins2, places1, places2, left1, left2, classes1, classes2, flat, np.array(shapes), needed, edges, locations,
-            jumps, parity, compact, separate, block, roots, x, w, tasks, mirror, out,
-        )  # fmt: skip
+        _gram_series.series_blocks(
+            rows.side(),
+            rows.series_side(),
+            columns.side(),
+            columns.series_side(),
+            layers,
+            plan,
+            tasks,
+            mirror,
+            out,
+        )
 
-    return fill, block
+    return fill, plan.block
 
 
 def _padded(jumps: Array, kinks: Any) -> Array:

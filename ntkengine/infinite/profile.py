@@ -92,7 +92,9 @@ def profile(kernel: Callable[[Array, Array], Array]) -> Profile:
         flip = np.broadcast_to(far, x.shape).ravel()
         values = kernel(np.where(flip, large, small), np.where(flip, small, large)).reshape(x.shape)
         coefficients = values[:, : ORDER + 1] @ to_chebyshev.T @ to_powers.T
-        wrong = np.abs(coefficients @ np.vander(test_at, ORDER + 1, increasing=True).T - values[:, ORDER + 1 :])
+        wrong = np.abs(
+            coefficients @ np.vander(test_at, ORDER + 1, increasing=True).T - values[:, ORDER + 1 :]
+        )
         again = []
         for i, (side, level, number) in enumerate(todo):
             if level < FINEST and not wrong[i].max() <= GOOD * scale:

@@ -1,13 +1,13 @@
 """Coefficients of an activation over a range of variances: what Gram matrices of points of unequal norms need at each layer.
 
-``A_k(q) = E[φ(√q z) h_k(z)]`` and E[φ²] are smooth functions of log q, so they are computed at a few Chebyshev nodes and interpolated;
-how well is checked at variances between the nodes, in the units of the kernel.
+``A_k(q) = E[φ(√q z) h_k(z)]`` and E[φ²] are smooth functions of log q, so they are computed at a few Chebyshev nodes
+and interpolated; how well is checked at variances between the nodes, in the units of the kernel.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,8 @@ class Table:
     Attributes
     ----------
     smooth : (bins, M, count) array
-        Chebyshev coefficients in log q, piece by piece, of S_k (of A_k where φ has no jumps; then only every second k where φ is even
-        or odd).
+        Chebyshev coefficients in log q, piece by piece, of S_k (of A_k where φ has no jumps; then only every second
+        k where φ is even or odd).
     bins, places : (n,) arrays
         Piece of each variance, and its place in [-1, 1] there.
     rms : (n,) array
@@ -64,7 +64,8 @@ class Table:
     classes : (n,) array
         Class of each variance, by size: large ones need more terms.
     needed : (C, C, BINS+1) array
-        Entry (b, c, i): how many columns the plain sum Σ A_k A_k ρ^k needs for |ρ| < i/BINS and points of classes up to b and c.
+        Entry (b, c, i): how many columns the plain sum Σ A_k A_k ρ^k needs for |ρ| < i/BINS and points of classes up
+        to b and c.
     edge : float
         Largest |ρ| at which the plain sum does; 2 if it does at 1.
     """
@@ -80,6 +81,11 @@ class Table:
     classes: Indices
     needed: Indices
     edge: float
+
+    def part(self, points: slice) -> Table:
+        """The table for some of the variances."""
+        per_point = ("bins", "places", "rms", "left", "classes")
+        return replace(self, **{name: getattr(self, name)[points] for name in per_point})
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +241,9 @@ def _lengths(recipe: _Recipe, low: float, tops: Array, has_jumps: bool) -> tuple
         damping = np.exp(powers[:length] * math.log(i / BINS))
         tails = np.cumsum((terms[:, :, :length] * damping)[:, :, ::-1], axis=2)[:, :, ::-1]
         tails = tails + (beyond * (i / BINS) ** size)[:, :, None]
-        logs = np.log(np.maximum.accumulate(tails, axis=0)[1:] + 1e-300)  # a class is no better than those below
+        logs = np.log(
+            np.maximum.accumulate(tails, axis=0)[1:] + 1e-300
+        )  # a class is no better than those below
         found = np.zeros((classes, classes), dtype=np.int64)
         for j, small in enumerate(LEFT_OUT):
             both = logs[:, None, j] + logs[None, :, j]

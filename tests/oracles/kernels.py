@@ -150,6 +150,44 @@ def over(ends, function, size):
     return total
 
 
+def standard_ntk(sigma, expectations, n_inputs, width, w_std, b_std, readout=(1, 0)):
+    """NTK of the standard parameterization (Sohl-Dickstein et al. 2020), written out.
+
+    Θ¹ = x·x' + 1[b], Θˡ⁺¹ = N E[φφ] + 1[b] + σ_w² Θˡ E[φ'φ']; 1[b] is 1 where there are biases.
+    ``sigma`` is Σ¹ of one pair of points, ``expectations`` the (E[φφ], E[φ'φ']) of the hidden layers.
+    """
+    theta = n_inputs * (sigma - b_std**2) / w_std**2 + (b_std > 0)
+    for layer, (value, slope) in enumerate(expectations, start=1):
+        w, b = readout if layer == len(expectations) else (w_std, b_std)
+        theta = width * value + (b > 0) + w**2 * theta * slope
+    return theta
+
+
+def standard_network(X, widths, phi, dphi, w_std, b_std, readout, seed):
+    """Empirical NTK (n, n) of one network f(x) with W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²), as parts: one of each affine map.
+
+    Backpropagation by hand: the gradient of f by W of a map is (what comes in) ⊗ (∂f/∂z), that by b is ∂f/∂z.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = [X.shape[1], *widths, 1]
+    stds = [(w_std, b_std)] * len(widths) + [readout]
+    maps = [
+        (rng.standard_normal((fan_in, fan_out)) * w / np.sqrt(fan_in), rng.standard_normal(fan_out) * b)
+        for fan_in, fan_out, (w, b) in zip(sizes[:-1], sizes[1:], stds)
+    ]
+    inputs, slopes = [X], []
+    for w, b in maps[:-1]:
+        z = inputs[-1] @ w + b
+        inputs.append(phi(z))
+        slopes.append(dphi(z))
+    back, parts = np.ones((len(X), 1)), []
+    for layer in range(len(maps) - 1, -1, -1):
+        parts.append((inputs[layer] @ inputs[layer].T + (stds[layer][1] > 0)) * (back @ back.T))
+        if layer:
+            back = (back @ maps[layer][0].T) * slopes[layer - 1]
+    return parts[::-1]
+
+
 def normal_rule(breaks=(), reach=14.0, panels=112, nodes=24):
     """Composite Gauss–Legendre nodes and weights of the normal density, panels ending at the breaks too."""
     x, w = np.polynomial.legendre.leggauss(nodes)
