@@ -23,10 +23,16 @@ def integer(name: str, value: Any, minimum: int, also: str = "") -> int:
 
 def real_array(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """``value`` as a float64 array of finite numbers; an error says which entry is not."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise InputError(f"{name} has masked entries; fill them, or leave their rows out")
     try:
         array = np.asarray(value)
     except ValueError:
         raise InputError(f"{name} must be a rectangular array; its rows differ in length") from None
+    except Exception as error:  # of another library's __array__: a tensor on a GPU, say
+        raise InputError(
+            f"{name} of type {type(value).__name__} cannot be read as an array: {error}"
+        ) from None
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} must hold real numbers, not {array.dtype}")
     array = np.asarray(array, dtype=np.float64)

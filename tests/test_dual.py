@@ -213,32 +213,13 @@ COSINES = (-1.0, -0.95, -0.3, 0.5, 0.97, 1 - 1e-6, 1.0)
 BAR = 1e-10
 #: What is known to fail: (true error of E[φφ], of E[φ'φ']) found, relative, and what was estimated.
 BEYOND_THE_BAR = {
-    ("selu", 30.0): "slope wrong by 8.8e-10 at ρ = −1",
     ("selu", 100.0): "value wrong by 1.1e-10, slope by 5.8e-6 at ρ = −1, 4.5e-8 at 1 − 1e-6",
     ("relu(z)*tanh(z)", 100.0): "slope wrong by 9.6e-10 at 1 − 1e-6",
-    ("heaviside(z-0.3)*cos(z)", 30.0): "value wrong by 1.1e-9, slope by 5.1e-10 at ρ = −1",
     ("heaviside(z-0.3)*cos(z)", 100.0): "value wrong by 4.3e-6, slope by 5.6e-6 at ρ = −1, 8e-8 at 1 − 1e-6",
-    (
-        "relu(z-0.7)**2*tanh(z)",
-        0.01,
-    ): "value wrong by 2.4e-10 at ρ = −1, 1.2e-10 at 0.97: truncated_moments at h = 7",
-    ("relu(z-0.7)**2*tanh(z)", 100.0): "slope wrong by 1.7e-10 at ρ = −1",
 }
 #: Known to be estimated below a third.
 UNDERESTIMATED = {
-    ("elu", 30.0): "value wrong by 9.7e-13, estimated 2.4e-13",
-    ("elu", 100.0): "value wrong by 8.3e-12, estimated 2.3e-12",
-    ("selu", 30.0): "value wrong by 2.2e-12, estimated 6.8e-13",
-    ("selu", 100.0): "value wrong by 1.1e-10, estimated 1.7e-11; slope 5.8e-6, estimated 8.7e-7",
-    ("heaviside(z-0.3)*cos(z)", 0.01): "value wrong by 2.3e-13, estimated 7.0e-14",
-    ("heaviside(z-0.3)*cos(z)", 0.3): "value wrong by 5.8e-13, estimated 1.7e-13",
-    ("heaviside(z-0.3)*cos(z)", 2.0): "value wrong by 5.7e-12, estimated 1.6e-12",
-    ("heaviside(z-0.3)*cos(z)", 30.0): "value wrong by 1.1e-9, estimated 2.8e-10",
     ("relu(z-0.7)**2*tanh(z)", 0.01): "slope wrong by 9.0e-12, estimated 2.7e-12",
-    ("relu(z-0.7)**2*tanh(z)", 0.3): "slope wrong by 9.0e-11, estimated 2.8e-11",
-    ("relu(z-0.7)**2*tanh(z)", 2.0): "slope wrong by 3.6e-11, estimated 1.0e-11",
-    ("relu(z-0.7)**2*tanh(z)", 30.0): "slope wrong by 5.8e-11, estimated 1.6e-11",
-    ("relu(z-0.7)**2*tanh(z)", 100.0): "slope wrong by 1.7e-10, estimated 5.0e-11",
 }
 
 
@@ -411,7 +392,7 @@ def test_errors():
     with pytest.raises(InputError, match=r"E\[φ²\] of exp.* is infinite at variance 10000"):
         dual(activation("exp", b=10.0), 1e4)
     with pytest.raises(
-        InputError, match=r"E\[φ²\] of exp.* is infinite at variance 1: .* choose a smaller w_std"
+        InputError, match=r"E\[φ²\] of exp.* is infinite at variance 1 .* choose a smaller w_std"
     ):
         dual(activation("exp(z**2)"), 1.0)
 
@@ -441,5 +422,5 @@ def test_values_at_one_are_the_expectations_even_where_the_series_falls_short(q)
 
 
 def test_a_kernel_that_cannot_be_had_is_refused():
-    with pytest.raises(InputError, match=r"out of reach: 32768 terms leave 100% of E\[φ²\]"):
+    with pytest.raises(InputError, match=r"out of reach: 32768 terms leave 1 of E\[φ²\]"):
         dual(activation("cos(190*z)"), 1.0)

@@ -159,9 +159,6 @@ def test_what_is_missing_or_too_much_is_named():
             nk.FCN("relu", parameterization="standard", width=width)
 
 
-@pytest.mark.xfail(
-    reason='theta_rules divides by whatever n_inputs is: 0, −1, NaN give a kernel, "3" a TypeError'
-)
 @pytest.mark.parametrize("value", [0, -1, 2.5, math.nan, "3"])
 def test_n_inputs_is_checked(value):
     with pytest.raises(InputError, match="n_inputs"):

@@ -209,7 +209,7 @@ def test_command_end_to_end(tmp_path):
         (["--w-std", "nan"], "w_std"),
         (["--b-std", "1e100"], "out of all proportion"),
         (["--w-std", "1e150"], "Error"),
-        (["--activation", "exp", "--depth", "3"], "out of reach"),
+        (["--activation", "exp", "--depth", "3"], "infinite at variance"),
         (["--task", "parity", "--task-option", "bits"], "bits=8"),
         (["--task", "parity", "--task-option", "bits=many"], "bits=8"),
         (["--task", "parity", "--task-option", "bits=99"], "bits"),

@@ -154,7 +154,7 @@ class ActivationFamily:
         """The family as it is registered: itself, except for one size of a family of any size."""
         return self
 
-    def __call__(self, **values: Any) -> Activation:
+    def __call__(self, /, **values: Any) -> Activation:
         """The activation with these parameter values; the others at their defaults."""
         known = {p.name: p for p in self.parameters}
         for name in values:
@@ -344,7 +344,7 @@ def _builtins() -> dict[str, str]:
 registry: Registry[ActivationFamily] = Registry("activation", "ntkengine.activations", _builtins, _check)
 
 
-def activation(name: str | Activation, **parameters: Any) -> Activation:
+def activation(name: str | Activation, /, **parameters: Any) -> Activation:
     """An activation by its registered name.
 
     Parameters
@@ -378,7 +378,7 @@ def activation(name: str | Activation, **parameters: Any) -> Activation:
         return name
     if not isinstance(name, str):
         raise InputError(f"an activation is named by a text, not by {name!r}")
-    if name != "z" and (name.isidentifier() or name in registry):
+    if name != "z" and len(name) <= 200 and (name.isidentifier() or name in registry):
         return registry.get(name)(**parameters)
     from ntkengine.formula import parse_activation
 

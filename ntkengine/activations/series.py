@@ -94,7 +94,7 @@ class SeriesFamily(ActivationFamily):
         """The family of ``size`` coefficients, the same object each time (of the sizes last used)."""
         return _of_size(self.root, size)
 
-    def __call__(self, **values: Any) -> Activation:
+    def __call__(self, /, **values: Any) -> Activation:
         """The activation with these ``coefficients``, a vector; or, of a family of one size, with these entries by name."""
         if self.maker is not None and "coefficients" not in values:
             return super().__call__(**values)

@@ -324,6 +324,8 @@ def write_gram(
         "readout_w_std": net.readout_w_std,
         "readout_b_std": net.readout_b_std,
         "parameterization": net.parameterization,
+        "width": net.width,
+        "radial_lift": net.radial_lift,
         "kinds": kinds,
         "dtype": dtype,
         "target": rows.target,

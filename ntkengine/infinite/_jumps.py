@@ -93,11 +93,23 @@ def relu_pair_at_one(h: float, k: float) -> float:
 
 @strict
 def truncated_moments(h: float, out: Array) -> None:
-    """out[j] = E[(z − h)^j₊], j = 0..len(out)−1, by ``T_j = (j−1) T_{j−2} − h T_{j−1}``."""
+    """out[j] = E[(z − h)^j₊], j = 0..len(out)−1, by ``T_j = (j−1) T_{j−2} − h T_{j−1}``.
+
+    Backwards for h > 1.5, where forwards loses all digits: from ratios far out, scaled by T_0 (Miller's algorithm).
+    """
     out[0] = normal_tail(h)
-    out[1] = normal_density(h) - h * out[0]
-    for j in range(2, out.size):
-        out[j] = (j - 1.0) * out[j - 2] - h * out[j - 1]
+    if h <= 1.5:
+        out[1] = normal_density(h) - h * out[0]
+        for j in range(2, out.size):
+            out[j] = (j - 1.0) * out[j - 2] - h * out[j - 1]
+        return
+    ratio = 0.0  # T_{j+1}/((j+1) T_j), from T_{j+2} = (j+1) T_j − h T_{j+1}
+    for j in range(200, -1, -1):
+        ratio = 1.0 / (h + (j + 2.0) * ratio)
+        if j < out.size - 1:
+            out[j + 1] = ratio * (j + 1.0)
+    for j in range(1, out.size):
+        out[j] *= out[j - 1]
 
 
 @strict
@@ -216,13 +228,12 @@ def split_coefficients(locations: Array, jumps: Array, values: Array, steps: Arr
     """
     values[:] = 0.0
     steps[:] = 0.0
+    moments = np.empty(ORDERS)
     for j in range(locations.size):
         h = locations[j]
         j0, j1, j2, j3 = jumps[j, 0], jumps[j, 1], jumps[j, 2], jumps[j, 3]
-        c0 = normal_tail(h)
-        c1 = normal_density(h) - h * c0
-        c2 = 0.5 * (c0 - h * c1)
-        c3 = (2.0 * c1 - 2.0 * h * c2) / 6.0
+        truncated_moments(h, moments)
+        c0, c1, c2, c3 = moments[0], moments[1], moments[2] / 2.0, moments[3] / 6.0
         root = math.exp(-0.25 * h * h) / math.sqrt(_ROOT_2PI)
         before, here = 0.0, root
         for k in range(values.size):  # here = h_k(h) √p(h)

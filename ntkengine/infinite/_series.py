@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ntkengine._jit import fast, strict
 from ntkengine._simd import LANES, power_sums
-from ntkengine.infinite._jumps import ORDERS, angle, deficits, normal_density, normal_tail
+from ntkengine.infinite._jumps import ORDERS, angle, deficits, normal_density, truncated_moments
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -64,13 +64,13 @@ def add_jumps(
     As :func:`ntkengine.infinite._jumps.split_coefficients`, with ``roots[k] = 1/√(k+1)`` looked up; ``steps`` only
     if ``separate``.
     """
+    moments = np.empty(ORDERS)
     for j in range(thresholds.size):
         h = thresholds[j]
         j0, j1, j2, j3 = factors[j, 0], factors[j, 1], factors[j, 2], factors[j, 3]
-        c0, density = normal_tail(h), normal_density(h)
-        c1 = density - h * c0
-        c2 = 0.5 * (c0 - h * c1)
-        c3 = (c1 - h * c2) / 3.0
+        truncated_moments(h, moments)
+        density = normal_density(h)
+        c0, c1, c2, c3 = moments[0], moments[1], moments[2] / 2.0, moments[3] / 6.0
         before, here, last = 0.0, density, 0.0  # here = h_k(h) p(h), last = √k
         for k in range(count):
             values[k] += j0 * c0 + j1 * c1 + j2 * c2 + j3 * c3

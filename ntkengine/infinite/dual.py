@@ -43,7 +43,7 @@ WARN_ABOVE = 1e-9
 #: Relative error above which there is no dual.
 REFUSE_ABOVE = 1e-2
 #: Jumps of higher derivatives are split off as long as E[B²] stays below this many E[φ²]: B cancels against S.
-LARGEST_JUMP_PART = 1e4
+LARGEST_JUMP_PART = 1e5
 
 
 class DualValues(NamedTuple):
@@ -173,8 +173,8 @@ def closed_moments(activation: Activation, variances: Array) -> tuple[Array, Arr
 def infinite_variance(activation: Activation, variance: float) -> InputError:
     """The error for E[φ²] = ∞, or beyond what a float64 holds."""
     return InputError(
-        f"E[φ²] of {activation} is infinite at variance {variance:g}: the kernel does not exist; choose a smaller w_std, "
-        "b_std or depth, inputs of smaller norm, or an activation that grows more slowly"
+        f"E[φ²] of {activation} is infinite at variance {variance:g} (or φ is beyond float64): there is no kernel; "
+        "choose a smaller w_std, b_std or depth, inputs of smaller norm, or an activation that grows more slowly"
     )
 
 
@@ -193,14 +193,23 @@ def _tail_estimate(terms: Array) -> tuple[float, bool]:
 
 
 def _with_remainder(
-    terms: Array, derivative_terms: Array, value: float, derivative: float, parity: int
+    terms: Array,
+    derivative_terms: Array,
+    value: tuple[float, float],
+    derivative: tuple[float, float],
+    parity: int,
 ) -> tuple[Array, Array]:
-    """The series with what is missing at ρ = 1 put in one term of twice the degree: right at ρ = 1 and away from it."""
-    size = 2 * terms.size
-    at = size - 1 - (parity == 1) * ((size - 1) % 2) - (parity == -1) * (size % 2)
+    """The series with what it misses at ρ = 1 and at ρ = −1 put in one even and one odd term of twice the degree."""
+    size = 2 * terms.size + 2
+    even = size - 1 - (size - 1) % 2
     long_terms, long_derivative = np.zeros(size), np.zeros(size)
     long_terms[: terms.size], long_derivative[: derivative_terms.size] = terms, derivative_terms
-    long_terms[at], long_derivative[at - 1] = value, derivative
+    if parity >= 0:
+        long_terms[even] = (value[0] + value[1]) / 2
+        long_derivative[even - 1] = (derivative[0] - derivative[1]) / 2
+    if parity <= 0:
+        long_terms[even - 1] = (value[0] - value[1]) / 2
+        long_derivative[even] = (derivative[0] + derivative[1]) / 2
     return long_terms, long_derivative
 
 
@@ -287,8 +296,17 @@ def dual(activation: Activation, variance: float) -> Dual:
         phi, dphi = activation.both(root * z)
         return np.asarray(phi, dtype=np.float64), np.asarray(root * dphi, dtype=np.float64)
 
-    square, square_error = second_moment(activation, q, lambda z: scaled(z)[0], breaks)
-    slope, slope_error = second_moment(activation, q, lambda z: scaled(z)[1], breaks)
+    finite = activation.family.finite_degree
+    if finite is None:
+        square, square_error = second_moment(activation, q, lambda z: scaled(z)[0], breaks)
+        slope, slope_error = second_moment(activation, q, lambda z: scaled(z)[1], breaks)
+    else:  # a polynomial: the sums are finite
+        a = hermite.expand(activation, max(finite(np.array(activation.values)), 1), q)
+        with np.errstate(over="ignore"):
+            square, slope = float(a @ a), float((np.arange(a.size) * a) @ a)
+        square_error = slope_error = 0.0
+        if not math.isfinite(slope):
+            raise infinite_variance(activation, q)
     slope_scale = max(slope, square)  # a step has no slope to measure errors by
     scratch = np.empty(_jumps.SCRATCH)
     for orders in range(_jumps.ORDERS, 1, -1):
@@ -298,7 +316,6 @@ def dual(activation: Activation, variance: float) -> Dual:
             break
     # Quadrature leaves noise of about this size in every coefficient; closed forms do not.
     noise = 1e-15 * math.sqrt(square) if activation.family.coefficients is None else 0.0
-    finite = activation.family.finite_degree
     degrees = DEGREES if finite is None else (max(finite(np.array(activation.values)), 1),)
     for degree in degrees:
         with warnings.catch_warnings():
@@ -328,20 +345,20 @@ def dual(activation: Activation, variance: float) -> Dual:
         ):
             break
     if locations.size:
-        # What is missing at ρ = 1 is put back below, in one term: of slow tails about a tenth stays wrong elsewhere.
-        error = (0.3 if slow else 1.0) * max(missing, tail) + square_error
+        # What is missing at ρ = ±1 is put back below, in two terms: of slow tails about a tenth stays wrong elsewhere.
+        error = max(missing, tail) + square_error
         derivative_error = (0.3 if derivative_slow else 1.0) * max(
             derivative_missing, derivative_tail
         ) + slope_error
     else:  # every term is positive: what is missing at ρ = 1 is all that is missing anywhere
         error, derivative_error = missing + square_error, derivative_missing + slope_error
-    error += 4e-16 * (square + jump_square)  # rounding, of B against S too
-    derivative_error += 4e-16 * (slope + jump_slope)
+    error += 2e-15 * (square + jump_square)  # rounding, of B against S too
+    derivative_error += 2e-15 * (slope + jump_slope)
     if error > REFUSE_ABOVE * square or derivative_error > REFUSE_ABOVE * (slope + 1e-6 * square):
         raise InputError(
-            f"the kernel of {activation} at variance {q:g} is out of reach: {degree} terms leave {min(error / square, 1):.0%} "
-            f"of E[φ²] and {min(derivative_error / slope, 1) if slope else 0:.0%} of E[φ'²] unexplained; choose smaller "
-            "w_std and b_std, a lower frequency, or declare the kinks"
+            f"the kernel of {activation} at variance {q:g} is out of reach: {degree} terms leave {min(error / square, 1):.2g} "
+            f"of E[φ²] and {min(derivative_error / slope, 1) if slope else 0:.2g} of E[φ'²] unexplained; standardise the "
+            "inputs or choose smaller w_std and b_std, a lower frequency, a smoother activation"
         )
     if error > WARN_ABOVE * square or derivative_error > WARN_ABOVE * slope_scale:
         warnings.warn(
@@ -356,11 +373,23 @@ def dual(activation: Activation, variance: float) -> Dual:
     keep = min(int(used[-1]) + 2, terms.size) if used.size else 1
     parity = _parity(coefficients)
     if missing > 1e-13 * square or derivative_missing > 1e-13 * (slope + 1e-6 * square):
+        mirror = (*breaks, *(-h for h in breaks))
+        opposite, _ = quadrature.expectation(lambda z: scaled(z)[0] * scaled(-z)[0], mirror)
+        slope_opposite, _ = quadrature.expectation(lambda z: scaled(z)[1] * scaled(-z)[1], mirror)
+        x, w = quadrature.gauss_legendre(PAIR_ORDER)
+        lost, jumped = _jumps.deficits(locations, jumps, locations, jumps, True, 2.0, math.pi, x, w, scratch)
+        signs = (-1.0) ** np.arange(terms.size)
         terms, derivative_terms = _with_remainder(
             terms,
             derivative_terms,
-            square - float(terms.sum()) - jump_square,
-            slope - float(derivative_terms.sum()) - jump_slope,
+            (
+                square - float(terms.sum()) - jump_square,
+                opposite - float(terms @ signs) - (jump_square - lost),
+            ),
+            (
+                slope - float(derivative_terms.sum()) - jump_slope,
+                slope_opposite - float(derivative_terms @ signs) - jumped,
+            ),
             parity,
         )
         keep = terms.size

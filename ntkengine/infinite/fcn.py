@@ -35,7 +35,10 @@ def check_kind(kind: str) -> str:
 
 
 def _std(name: str, value: float, *, positive: bool) -> float:
-    number = float(value) if isinstance(value, (int, float, np.integer, np.floating)) else math.nan
+    try:
+        number = float(value) if isinstance(value, (int, float, np.integer, np.floating)) else math.nan
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number) or number < 0 or (positive and number == 0):
         allowed = "above 0" if positive else "of at least 0"
         why = "; with no weights the network does not see its input" if positive and number == 0 else ""
@@ -356,6 +359,8 @@ class NetworkKernel(DotProductKernel):
         self, fcn: FCN, kind: str = "ntk", *, radius: float = 1.0, n_inputs: int | None = None
     ) -> None:
         self.fcn, self.kind, self.radius = fcn, check_kind(kind), radius
+        if n_inputs is not None:
+            n_inputs = integer("n_inputs", n_inputs, 1, " or None")
         self._start, self._rules = (
             fcn.theta_rules(n_inputs) if kind == "ntk" else ((1.0, 0.0), [(0.0, 0.0)] * fcn.depth)
         )

@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ntkengine import _jit, quadrature
 from ntkengine._check import real_array
+from ntkengine.activations.base import Activation
 from ntkengine.errors import InputError
 from ntkengine.infinite import _gram, _gram_series
 from ntkengine.infinite.dual import PAIR_ORDER, closed_moments
 from ntkengine.infinite.profile import profile
-from ntkengine.infinite.tables import PLAIN_TERMS, Table, tabulate
+from ntkengine.infinite.tables import PLAIN_TERMS, Table, expanded, tabulate
 
 if TYPE_CHECKING:
     from ntkengine.infinite.fcn import FCN, NetworkKernel
@@ -29,6 +30,10 @@ Array = NDArray[np.float64]
 SAME_NORM = 1e-14
 #: Error of a table, relative to K(x, x), above which entries are computed one by one.
 STEEP = 1e-13
+#: E[φ²] below this is 0.
+NOTHING = 1e-150
+#: A variance below this has lost its digits.
+UNDERFLOW = 1e-290
 #: Bytes of a stripe that is written to a dataset.
 STRIPE = 128 * 2**20
 
@@ -104,6 +109,10 @@ def gram(
         )
     shape = (first.shape[0], second.shape[0])
     _jit.thread_count(threads)
+    if progress is not None and not callable(progress):
+        raise InputError(
+            f"progress is {progress!r}; it must be a function of (rows done, rows in all), or None"
+        )
     kept = _output(out, dtype, shape)
     if 0 in shape:
         return np.empty(shape, dtype=kept) if out is None else out
@@ -168,6 +177,8 @@ def _output(out: Any, dtype: DTypeLike | None, shape: tuple[int, int]) -> np.dty
         raise InputError(f'dtype is {dtype!r}; it must be "float64" or "float32"')
     if out is None:
         return wanted or allowed[0]
+    if not isinstance(out, np.ndarray) and hasattr(out, "id") and not out:  # an h5py dataset of a closed file
+        raise InputError("out is a dataset of a file that is closed; open the file for writing")
     if not (hasattr(out, "shape") and hasattr(out, "dtype") and hasattr(out, "__setitem__")):
         raise InputError(
             f"out is of type {type(out).__name__}; it must be an array or an h5py dataset of shape {shape}"
@@ -176,8 +187,15 @@ def _output(out: Any, dtype: DTypeLike | None, shape: tuple[int, int]) -> np.dty
         raise InputError(f"out has shape {tuple(out.shape)}; the Gram matrix has {shape}")
     if out.dtype not in allowed or (wanted is not None and out.dtype != wanted):
         raise InputError(f"out has dtype {out.dtype}; it must be {wanted or 'float64 or float32'}")
-    if isinstance(out, np.ndarray) and not out.flags.writeable:
-        raise InputError("out is read-only; give an array that may be written to")
+    if isinstance(out, np.ma.MaskedArray) or (
+        isinstance(out, np.ndarray) and 0 in out.strides and out.size > 1
+    ):
+        raise InputError(
+            "out cannot hold every entry (it is masked, or entries share memory); give a plain array"
+        )
+    file = getattr(out, "file", None) if bool(out.shape) and not isinstance(out, np.ndarray) else None
+    if (isinstance(out, np.ndarray) and not out.flags.writeable) or getattr(file, "mode", "r+") == "r":
+        raise InputError("out is read-only; give an array or a dataset that may be written to")
     return np.dtype(out.dtype)
 
 
@@ -225,7 +243,8 @@ def _lifted(fill: _Fill) -> _Fill:
 
     def lifted(rows: _Points, columns: _Points, tasks: Any, mirror: bool, out: Any) -> None:
         fill(rows, columns, tasks, mirror, out)
-        out *= rows.scale[:, None] * columns.scale
+        for i, scale in enumerate(rows.scale):
+            out[i] *= scale * columns.scale
 
     return lifted
 
@@ -295,9 +314,9 @@ def _general(fcn: FCN, kind: str, points: Array) -> tuple[_Points, _Fill, int]:
 
 
 def _check_variances(fcn: FCN, layer: int, q: Array, std: Array) -> None:
-    if np.isfinite(q).all() and (q[std > 0] > 0).all():
+    if np.isfinite(q).all() and (q[std > 0] > UNDERFLOW).all():
         return
-    bad = q[~np.isfinite(q)] if not np.isfinite(q).all() else q[(std > 0) & (q == 0)]
+    bad = q[~np.isfinite(q)] if not np.isfinite(q).all() else q[(std > 0) & (q <= UNDERFLOW)]
     way = "explodes" if not np.isfinite(q).all() else "vanishes"
     raise InputError(
         f"the variance before the activation of hidden layer {layer + 1} is {bad[0]:g} for {bad.size} of {q.size} points: "
@@ -307,9 +326,12 @@ def _check_variances(fcn: FCN, layer: int, q: Array, std: Array) -> None:
 
 
 def _table(fcn: FCN, q: Array) -> Table:
-    """The table for the variances that are not 0, with the points of variance 0 put in: there φ(√q z) is the number φ(0)."""
-    positive = q > 0
+    """The table for the variances that count; points for which φ(√q z) is the number φ(0) are put in.
+
+    These are the points of variance 0, and those so small, with φ = 0 up to a kink far out, that E[φ²] is nothing.
+    """
     at_zero = float(fcn.activation(0.0))
+    positive = (q > 0) if at_zero else q >= _smallest(fcn.activation, q)
     if positive.all():
         return tabulate(fcn.activation, q)
     found = tabulate(fcn.activation, q[positive] if positive.any() else np.ones(1))
@@ -330,6 +352,25 @@ def _table(fcn: FCN, q: Array) -> Table:
     return replace(found, smooth=smooth, bins=bins, places=places, rms=rms, left=left, classes=classes)
 
 
+def _smallest(activation: Activation, q: Array) -> float:
+    """The smallest variance at which E[φ²] is not negligible; infinite if there is none."""
+    distinct = np.unique(q[q > 0])
+
+    def counts(i: int) -> bool:
+        root = math.sqrt(distinct[i])
+        breaks = tuple(kink.location / root for kink in activation.kinks)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return not quadrature.expectation(lambda z: activation(root * z) ** 2, breaks)[0] < NOTHING
+
+    if not distinct.size or counts(0):
+        return float(distinct[0]) if distinct.size else math.inf
+    low, high = 0, distinct.size  # the first that counts is above low, at high or below
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if counts(middle) else (middle, high)
+    return float(distinct[high]) if high < distinct.size else math.inf
+
+
 def _closed_fill(fcn: FCN, layers: _gram.Layers) -> _Fill:
     address = fcn.activation.dual_tile().address
     params = fcn.activation.tile_parameters(np.float64)
@@ -341,6 +382,10 @@ def _closed_fill(fcn: FCN, layers: _gram.Layers) -> _Fill:
 
 
 def _series_fill(fcn: FCN, tables: list[Table], layers: _gram.Layers) -> tuple[_Fill, int]:
+    parity = tables[0].parity if all(t.parity == tables[0].parity for t in tables) else 0
+    compact = parity != 0 and all(t.compact for t in tables)
+    if not compact:
+        tables = [expanded(t) for t in tables]
     counts = [table.smooth.shape[2] for table in tables]
     starts = np.concatenate([[0], np.cumsum([table.smooth.size for table in tables])])
     kinks = fcn.activation.kinks
@@ -354,8 +399,8 @@ def _series_fill(fcn: FCN, tables: list[Table], layers: _gram.Layers) -> tuple[_
         edges=np.array([t.edge for t in tables]),
         locations=np.array([kink.location for kink in kinks if any(kink.jumps)], dtype=np.float64),
         jumps=jumps,
-        parity=tables[0].parity if all(t.parity == tables[0].parity for t in tables) else 0,
-        compact=all(t.compact for t in tables),
+        parity=parity,
+        compact=compact,
         separate=bool(jumps[:, :, 0].any()),
         block=_gram.BLOCK if max(counts) <= PLAIN_TERMS else 64,
         roots=1 / np.sqrt(np.arange(1.0, max(PLAIN_TERMS, *counts) + 3)),

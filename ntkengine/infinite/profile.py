@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 ORDER = 15
 #: A piece is at least 2^-FINEST wide, in √(1∓c).
 FINEST = 12
+#: Where in the piece that ends at c = ±1 it is tested too, from its end.
+END = np.concatenate([[0.0], 10.0 ** -np.arange(15.0, 2.0, -0.5)])
 #: Error allowed, relative to the largest |K|.
 GOOD = 2e-14
 
@@ -95,6 +97,13 @@ def profile(kernel: Callable[[Array, Array], Array]) -> Profile:
         wrong = np.abs(
             coefficients @ np.vander(test_at, ORDER + 1, increasing=True).T - values[:, ORDER + 1 :]
         )
+        for i, (side, _, number) in enumerate(todo):
+            if number == 0:  # a peak at c = ±1 may be narrower than any distance of the nodes
+                near = 2 * width[i] * END
+                small, t = near * near, near / width[i] - 1
+                ends = (2 - small, small) if side else (small, 2 - small)
+                missed = np.abs(np.vander(t, ORDER + 1, increasing=True) @ coefficients[i] - kernel(*ends))
+                wrong[i, 0] = max(wrong[i, 0], missed.max())
         again = []
         for i, (side, level, number) in enumerate(todo):
             if level < FINEST and not wrong[i].max() <= GOOD * scale:

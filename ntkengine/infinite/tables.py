@@ -17,7 +17,7 @@ from ntkengine.activations.base import Activation
 from ntkengine.infinite import _dual, _jumps
 from ntkengine.infinite.dual import dual, jump_part
 
-__all__ = ["Table", "tabulate"]
+__all__ = ["Table", "expanded", "tabulate"]
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -132,7 +132,8 @@ class _Recipe:
             _jumps.split_coefficients(locations, jumps, values, steps)
             a += values
         weighted = np.arange(a.size) * a * a
-        return a * a / moments[0], weighted / max(float(weighted.sum()), float(moments[0]))
+        square = float(moments[0]) or 1.0
+        return a * a / square, weighted / max(float(weighted.sum()), square)
 
     def miss(self, q: float, found: Array, exact: Array) -> float:
         """Effect of an error of the coefficients on E[φφ] and E[φ'φ'] at ρ = 1, relative, in units of GOOD for the first."""
@@ -142,7 +143,7 @@ class _Recipe:
         if locations.size:
             _jumps.split_coefficients(locations, jumps, values, steps)
         wrong, size = np.abs(found - exact), np.abs(exact) + np.abs(values[self.columns])
-        scale = float(size @ size)
+        scale = float(size @ size) or 1.0
         slope_scale = max(float((k * size) @ size), scale)
         return max(float(wrong @ size) / scale, float((k * wrong) @ size) / slope_scale / 10.0)
 
@@ -174,6 +175,17 @@ def _chebyshev(values: Array) -> Array:
 def _sum(coefficients: Array, t: float) -> Array:
     out: Array = np.cos(np.arange(coefficients.shape[0]) * math.acos(t)) @ coefficients
     return out
+
+
+def expanded(table: Table) -> Table:
+    """The same table with a column for every k."""
+    if not table.compact:
+        return table
+    first = 1 if table.parity < 0 else 0
+    smooth = np.zeros((*table.smooth.shape[:2], 2 * table.smooth.shape[2] + first))
+    smooth[:, :, first : first + 2 * table.smooth.shape[2] : 2] = table.smooth
+    needed = np.minimum(2 * table.needed + first, smooth.shape[2])
+    return replace(table, smooth=smooth, needed=needed, compact=False)
 
 
 def tabulate(activation: Activation, variances: Array) -> Table:
@@ -280,7 +292,7 @@ def _pieces(recipe: _Recipe, variances: Array) -> tuple[Array, Array, Indices, A
             q = math.exp(start + (t + 1) * width / 2)
             exact, moments = recipe.node(q, 1e-14)
             good = recipe.miss(q, _sum(table[0], t), exact) <= GOOD
-            good = good and abs(_sum(table[1], t)[0] / moments[0] - 1) <= GOOD
+            good = good and abs(_sum(table[1], t)[0] - moments[0]) <= GOOD * moments[0]
             if not good:
                 break
         if good:

@@ -112,7 +112,7 @@ class DotProductKernel(abc.ABC):
 def _vector(argument: str, values: ArrayLike) -> tuple[Array, Array]:
     try:
         points = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
             f"{argument} must be a real number or an array of real numbers, not {values!r}"
         ) from None
