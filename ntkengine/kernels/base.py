@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import abc
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntkengine.errors import InputError
 
-__all__ = ["DotProductKernel"]
+if TYPE_CHECKING:
+    from ntkengine.kernels.algebra import Combination, Composition
+    from ntkengine.kernels.describe import Description
+    from ntkengine.kernels.taylor import PowerSeries
+
+__all__ = ["DotProductKernel", "check_finite"]
 
 Array = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
 #: A cosine this far outside [-1, 1] is rounding, and is clipped.
 ROUNDING = 1e-12
@@ -23,7 +31,10 @@ class DotProductKernel(abc.ABC):
     Kernels of ReLU type are smooth in √(1 − c), not in c, so a cosine rounded to float64 loses half the digits near
     c = 1. Subclasses therefore get 1 − c separately: exactly, where the caller knows the angle (:meth:`at_angle`).
 
-    Subclasses define :meth:`_values`, and :attr:`name`.
+    Kernels add, multiply and compose: ``k + k2``, ``k + 0.5``, ``k * k2``, ``2.0 * k``, ``k ** 3``, :meth:`compose`; these
+    keep kernels positive definite, which is why there is no difference and no negative multiple.
+
+    Subclasses define :meth:`_values` and :attr:`name`, and for :meth:`taylor` either :meth:`_series` or :meth:`_complex`.
 
     Examples
     --------
@@ -47,6 +58,76 @@ class DotProductKernel(abc.ABC):
     def _values_at_angle(self, theta: Array) -> Array:
         """K for a vector of angles, shape (n,)."""
         return self._values(np.cos(theta), 2 * np.sin(theta / 2) ** 2)
+
+    @cached_property
+    def _at_one(self) -> float:
+        """K(1)."""
+        return float(self._values(np.ones(1), np.zeros(1))[0])
+
+    def _deficit(self, c: Array, complement: Array) -> Array:
+        """K(1) − K(c), arguments as for :meth:`_values`; overridden where it can keep its digits near c = 1."""
+        return self._at_one - self._values(c, complement)
+
+    def _deficit_at_angle(self, theta: Array) -> Array:
+        """K(1) − K(cos θ) for a vector of angles, shape (n,)."""
+        return self._at_one - self._values_at_angle(theta)
+
+    def _complex(self, c: Complex) -> Complex:
+        """K continued analytically from [-1, 1], at least into the open unit disk; complex128 (n,) to complex128 (n,)."""
+        raise InputError(
+            f"the kernel {self.name!r} has no analytic continuation into the complex plane, and so no power series that could "
+            "be computed; give it as a formula or a family, or take the nearest kernel that is a power series"
+        )
+
+    def _series(self, x: Any) -> Any:
+        """K of a power series in ball arithmetic (flint.arb_series) at flint's precision and cap; None: not available."""
+        return None
+
+    def taylor(self, degree: int, *, w_std: float = 1.0, b_std: float = 0.0) -> PowerSeries:
+        """Coefficients b_k of ``K = Σ_k b_k ρ^k``, ``ρ = (σ_w² c + σ_b²)/(σ_w² + σ_b²)``; with the defaults ρ = c.
+
+        ρ is the cosine after the input layer of a network with these standard deviations. K is positive definite on the
+        spheres of every dimension exactly where the coefficients in ρ = c are non-negative (Schoenberg 1942).
+
+        Parameters
+        ----------
+        degree : int
+            The largest k, 0 to 100,000.
+        w_std, b_std : float
+            σ_w > 0 and σ_b >= 0.
+
+        Returns
+        -------
+        PowerSeries, shape (degree+1,)
+            With the absolute ``error`` of each coefficient and the ``tail`` K(1) − Σ b_k. Formulas and families: to 1e-14
+            relative, by series arithmetic with balls (:func:`ntkengine.kernels.taylor.exact`). Other kernels: by Cauchy's
+            integral, to rounding errors of K (:func:`ntkengine.kernels.taylor.cauchy`). What cannot be told from 0 is 0.
+
+        Raises
+        ------
+        InputError
+            If an argument is not allowed, or K is not analytic in the open disk |ρ| < 1.
+
+        Examples
+        --------
+        >>> import ntkengine as nk
+        >>> series = nk.kernel("exp(c)").taylor(4)
+        >>> series * [1, 1, 2, 6, 24]
+        array([1., 1., 1., 1., 1.])
+        >>> round(series.tail, 6)
+        0.009948
+        """
+        from ntkengine.kernels.taylor import checked, exact
+
+        arguments = checked(degree, w_std, b_std)
+        found = exact(self, *arguments)
+        return self._power_series(*arguments) if found is None else found
+
+    def _power_series(self, degree: int, w_std: float, b_std: float) -> PowerSeries:
+        """What :meth:`taylor` gives where :meth:`_series` is not available."""
+        from ntkengine.kernels.taylor import continued
+
+        return continued(self, degree, w_std, b_std)
 
     def __call__(self, c: ArrayLike) -> Array | np.float64:
         """K(c), elementwise.
@@ -105,8 +186,101 @@ class DotProductKernel(abc.ABC):
         _check("theta", flat, "an angle in radians, from 0 to π", -ROUNDING, np.pi + ROUNDING)
         return _shaped(self._values_at_angle(np.clip(flat, 0.0, np.pi)), points)
 
+    # --- algebra -----------------------------------------------------------------------------------------------
+
+    __array_ufunc__ = None  # NumPy numbers leave the arithmetic to this class
+
+    def __add__(self, other: DotProductKernel | float) -> Combination:
+        from ntkengine.kernels import algebra
+
+        return algebra.add(self, other)
+
+    def __radd__(self, other: float) -> Combination:
+        from ntkengine.kernels import algebra
+
+        return algebra.add(other, self)
+
+    def __mul__(self, other: DotProductKernel | float) -> Combination:
+        from ntkengine.kernels import algebra
+
+        return algebra.multiply(self, other)
+
+    __rmul__ = __mul__
+
+    def __pow__(self, exponent: int) -> Combination:
+        from ntkengine.kernels import algebra
+
+        return algebra.Power(self, exponent)
+
+    def compose(self, inner: DotProductKernel) -> Composition:
+        """The kernel c -> K(inner(c)), positive definite where both are.
+
+        Parameters
+        ----------
+        inner : DotProductKernel
+            With values in [-1, 1], such as ``k.normalized()``.
+
+        Raises
+        ------
+        InputError
+            If a value of ``inner`` is outside [-1, 1].
+
+        Examples
+        --------
+        >>> import ntkengine as nk
+        >>> k = nk.kernel("exp(c)").compose(nk.kernel("c**2"))
+        >>> k
+        <kernel exp(c) of (c**2)>
+        >>> k.taylor(4)
+        PowerSeries([1. , 0. , 1. , 0. , 0.5])
+        """
+        from ntkengine.kernels.algebra import Composition
+
+        return Composition(self, inner)
+
+    def normalized(self) -> Combination:
+        """K/K(1), which is 1 at c = 1.
+
+        Raises
+        ------
+        InputError
+            If K(1) is not positive.
+
+        Examples
+        --------
+        >>> import ntkengine as nk
+        >>> nk.FCN("relu", depth=3).kernel("ntk").normalized()(1.0)
+        np.float64(1.0)
+        """
+        from ntkengine.kernels.algebra import Normalized
+
+        return Normalized(self)
+
+    def describe(self) -> Description:
+        """What the kernel is like, in numbers and in words: see :func:`ntkengine.kernels.describe.describe`."""
+        from ntkengine.kernels.describe import describe
+
+        return describe(self)
+
     def __repr__(self) -> str:
         return f"<kernel {self.name}>"
+
+
+def check_finite(kernel: DotProductKernel) -> None:
+    """InputError, naming a c, if K is not a finite real number at one of 2,500 points of [-1, 1]."""
+    c = grid()
+    wrong = np.flatnonzero(~np.isfinite(kernel._values(c, 1 - c)))
+    if wrong.size:
+        raise InputError(
+            f"the kernel {kernel.name!r} has no finite real value at c = {c[wrong[0]]:.6g} "
+            f"(nor at {wrong.size - 1} other points of {c.size}); it needs one for every c from -1 to 1"
+        )
+
+
+def grid() -> Array:
+    """Cosines on which kernels are checked: 2001 even in c and 513 even in the angle, increasing."""
+    even, angles = np.linspace(-1, 1, 2001), np.linspace(0, np.pi, 513)
+    return np.clip(np.unique(np.concatenate([even, np.cos(angles), [-1.0, 0.0, 1.0]])), -1.0, 1.0)
 
 
 def _vector(argument: str, values: ArrayLike) -> tuple[Array, Array]:
