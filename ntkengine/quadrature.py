@@ -11,7 +11,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -118,7 +117,7 @@ def gauss_legendre(n: int) -> tuple[Array, Array]:
 
 
 def panel_rule(
-    lower: float, upper: float, breaks: Iterable[float], panels: int, order: int = ORDER
+    lower: float, upper: float, breaks: Iterable[float], panels: int, order: int = ORDER, thin: bool = False
 ) -> tuple[Array, Array]:
     """Composite Gauss–Legendre rule on [lower, upper] (the density is not included).
 
@@ -131,23 +130,31 @@ def panel_rule(
         Panels wanted over the whole interval; each piece between breaks gets its share, at least one.
     order : int
         Points in a panel.
+    thin : bool
+        Fewer points, half and a third, in panels narrower than a quarter and a sixteenth of the others: as accurate where the
+        integrand is smooth on the scale of these.
 
     Returns
     -------
     nodes, weights : (n,) arrays, nodes ascending
     """
-    inside = sorted({float(b) for b in breaks if lower < b < upper})
-    ends = [lower, *inside, upper]
-    edges = [
-        np.linspace(a, b, max(1, math.ceil(panels * (b - a) / (upper - lower))) + 1)
-        for a, b in pairwise(ends)
-    ]
-    left = np.concatenate([e[:-1] for e in edges])
-    right = np.concatenate([e[1:] for e in edges])
-    x, w = gauss_legendre(order)
-    half = (right - left) / 2
-    nodes = (left + half)[:, None] + half[:, None] * x
-    return nodes.ravel(), (half[:, None] * w).ravel()
+    ends = np.array([lower, *sorted({float(b) for b in breaks if lower < b < upper}), upper])
+    share = panels * np.diff(ends) / (upper - lower)
+    counts = np.maximum(np.ceil(share), 1.0).astype(np.int64)
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    half = np.repeat(np.diff(ends) / counts, counts) / 2
+    middle = np.repeat(ends[:-1], counts) + (2 * number + 1) * half
+    sizes = np.where(share > 1 / 4, order, np.where(share > 1 / 16, order // 2, order // 3))
+    points = np.repeat(sizes, counts) if thin else np.full(half.size, order)
+    nodes, weights = [], []
+    for size in np.unique(points):
+        some = points == size
+        x, w = gauss_legendre(int(size))
+        nodes.append((middle[some, None] + half[some, None] * x).ravel())
+        weights.append((half[some, None] * w).ravel())
+    z = np.concatenate(nodes)
+    ascending = np.argsort(z, kind="stable")
+    return z[ascending], np.concatenate(weights)[ascending]
 
 
 def density(z: Array) -> Array:
@@ -230,7 +237,7 @@ def expectation(
     lower, upper = reach(f, 1.0)
     last, value, error, panels = math.nan, math.nan, math.inf, 16
     while panels <= max_panels:
-        z, w = panel_rule(lower, upper, breaks, panels)
+        z, w = panel_rule(lower, upper, breaks, panels, thin=True)
         terms = f(z) * density(z) * w
         last, value = value, float(terms.sum())
         error = abs(value - last)

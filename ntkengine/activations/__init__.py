@@ -12,6 +12,7 @@ __all__ = ["Activation", "ActivationFamily", "Kink", "Parameter", "activation", 
 BUILTINS = {
     "piecewise": ("abrelu", "abs", "elu", "identity", "leaky_relu", "relu", "selu", "sign", "step"),
     "polynomials": ("hermite", "monomial", "polynomial"),
+    "tabulated": ("tabulated",),
     "smooth": ("erf", "exp", "gaussian", "gelu", "mish", "sigmoid", "silu", "softplus", "tanh"),
     "waves": ("cos", "rbf", "relu2_cos", "relu_cos", "sin"),
 }

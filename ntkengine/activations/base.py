@@ -7,7 +7,6 @@ needs φ (the trainer, quadrature, figures) gets it from the one scalar function
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -18,60 +17,25 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ntkengine import _cache, _jit
 from ntkengine.errors import InputError
+from ntkengine.parameters import Parameter, read_parameters
 from ntkengine.plugins import Registry
 
 __all__ = ["Activation", "ActivationFamily", "Kink", "Parameter", "activation", "registry"]
 
 Floats = NDArray[np.floating[Any]]
 
-
-@dataclass(frozen=True)
-class Parameter:
-    """A named real parameter: default (NaN: it must be given), closed bounds (for fits and for checks) and what it does."""
-
-    name: str
-    default: float
-    lower: float = -math.inf
-    upper: float = math.inf
-    doc: str = ""
-    integer: bool = False
-
-    @classmethod
-    def amplitude(cls, name: str, default: float, doc: str = "") -> Parameter:
-        """A factor or an offset of φ: at most 1e6 in size."""
-        return cls(name, default, -1e6, 1e6, doc)
-
-    @classmethod
-    def shift(cls, name: str, default: float, doc: str = "") -> Parameter:
-        """A place on the z axis, a phase, a steepness: at most 1e3 in size."""
-        return cls(name, default, -1e3, 1e3, doc)
-
-    @classmethod
-    def frequency(cls, name: str, default: float, doc: str = "") -> Parameter:
-        """A frequency: at most 200 in size."""
-        return cls(name, default, -200.0, 200.0, doc)
-
-    def checked(self, family: str, value: Any) -> float:
-        """``value`` as a float; InputError, naming the family, unless it is a number within the bounds."""
-        where = f"parameter {self.name!r} of activation {family!r}"
-        allowed = f"{'integers' if self.integer else 'finite'}, from {self.lower:g} to {self.upper:g}"
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise InputError(f"{where} must be a number, not {value!r}") from None
-        except OverflowError:
-            raise InputError(f"{where} is beyond the largest float; allowed: {allowed}") from None
-        whole = not self.integer or (number.is_integer() and not isinstance(value, (bool, np.bool_)))
-        if not (math.isfinite(number) and whole and self.lower <= number <= self.upper):
-            raise InputError(f"{where} is {value!r}; allowed: {allowed}")
-        return number
+#: Distances from a logarithmic cusp at which integrals break.
+_OCTAVES = tuple(2.0**k for k in range(-50, 4))
 
 
 @dataclass(frozen=True)
 class Kink:
     """A point where φ or one of its first three derivatives jumps: limits from the right less limits from the left.
 
-    With all four jumps 0 it is still a point where φ is not smooth, at which integrals break.
+    With everything 0 it is still a point where φ is not smooth, at which integrals break.
+
+    ``log_slope`` is the factor of ``(z − location)·log|z − location|`` in φ: there φ' has a logarithmic pole of this size. The
+    jumps are those of what remains of φ without that term.
     """
 
     location: float
@@ -79,6 +43,7 @@ class Kink:
     slope_jump: float = 0.0
     curvature_jump: float = 0.0
     third_jump: float = 0.0
+    log_slope: float = 0.0
 
     @property
     def jumps(self) -> tuple[float, float, float, float]:
@@ -121,6 +86,9 @@ class ActivationFamily:
     from_text : bool
         The name is a formula, and the family is made again by parsing it.
     citation : str, optional
+    accuracy : float
+        Relative accuracy that the formula itself promises, where it stands for another function (a table, for example): what is
+        computed from φ need not be better than this, and no warning is given down to it. 0: φ is what it is.
     """
 
     name: str
@@ -134,6 +102,7 @@ class ActivationFamily:
     finite_degree: Callable[[NDArray[np.float64]], int] | None = None
     from_text: bool = False
     citation: str = ""
+    accuracy: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", tuple(self.parameters))
@@ -156,29 +125,16 @@ class ActivationFamily:
 
     def __call__(self, /, **values: Any) -> Activation:
         """The activation with these parameter values; the others at their defaults."""
-        known = {p.name: p for p in self.parameters}
-        for name in values:
-            if name not in known:
-                listing = ", ".join(known) or "none"
-                raise InputError(
-                    f"activation {self.name!r} has no parameter {name!r}; its parameters: {listing}"
-                )
-        missing = [p for p in self.parameters if p.name not in values and math.isnan(p.default)]
-        if missing:
-            raise InputError(
-                f"activation {self.name!r} needs a value of {missing[0].name!r}: {missing[0].doc}"
-            )
-        return Activation(
-            self,
-            tuple(
-                p.checked(self.name, values[p.name]) if p.name in values else float(p.default)
-                for p in self.parameters
-            ),
-        )
+        return Activation(self, read_parameters(f"activation {self.name!r}", self.parameters, values))
 
     def named(self, values: tuple[float, ...]) -> dict[str, Any]:
         """Parameter values by name, as they are given to the family."""
         return {p.name: int(v) if p.integer else v for p, v in zip(self.parameters, values)}
+
+    def text(self, values: tuple[float, ...]) -> str:
+        """The activation with these parameter values, for people."""
+        inside = ", ".join(f"{name}={value:.6g}" for name, value in self.named(values).items())
+        return f"{self.name}({inside})" if inside else self.name
 
     def compile(self, dtype: np.dtype[Any]) -> Any:
         """The tile for a dtype, compiled or loaded (see :func:`ntkengine._jit.compile_tile`)."""
@@ -252,14 +208,22 @@ class Activation:
 
     @cached_property
     def kinks(self) -> tuple[Kink, ...]:
-        """Points where φ is not smooth, ordered by location; those that coincide are merged."""
+        """Points where φ is not smooth, ordered by location; those that coincide are merged.
+
+        Around a logarithmic cusp there are points in octaves, so that what lies between two of them is smooth on its own scale
+        and integrals that break there converge.
+        """
         if self.family.kinks is None:
             return ()
         merged: dict[float, Kink] = {}
-        for kink in self.family.kinks(np.array(self.values)):
+        found = list(self.family.kinks(np.array(self.values)))
+        for cusp in [kink for kink in found if kink.log_slope]:
+            found += [Kink(cusp.location + end * size) for size in _OCTAVES for end in (-1.0, 1.0)]
+        for kink in found:
             at = float(kink.location)
             seen = merged.get(at, Kink(at))
-            merged[at] = Kink(at, *(float(old + new) for old, new in zip(seen.jumps, kink.jumps)))
+            both = zip((*seen.jumps, seen.log_slope), (*kink.jumps, kink.log_slope))
+            merged[at] = Kink(at, *(float(old + new) for old, new in both))
         return tuple(kink for _, kink in sorted(merged.items()))
 
     def tile(self, dtype: DTypeLike) -> Any:
@@ -314,8 +278,7 @@ class Activation:
         )
 
     def __str__(self) -> str:
-        inside = ", ".join(f"{name}={value:.6g}" for name, value in self.parameters.items())
-        return f"{self.name}({inside})" if inside else self.name
+        return self.family.text(self.values)
 
     __repr__ = __str__
 

@@ -139,7 +139,7 @@ def _step_pair(z, p):
 step_family = ActivationFamily(
     "step",
     _step_pair,
-    formula="1 if z > 0 else 0",
+    formula="step(z)",
     kinks=lambda p: [Kink(0.0, jump=1.0)],
     coefficients=lambda p, variance, degree: _expansions.step(0.0, variance, degree),
     dual=_duals.step_dual,
@@ -159,7 +159,7 @@ def _elu_pair(z, p):
 elu_family = ActivationFamily(
     "elu",
     _elu_pair,
-    formula="z if z > 0 else alpha*(exp(z) - 1)",
+    formula="max(z, 0) + alpha*(exp(min(z, 0)) - 1)",
     parameters=(Parameter.amplitude("alpha", 1.0, "-alpha is the limit at -inf"),),
     kinks=lambda p: [Kink(0.0, 0.0, 1.0 - p[0], -p[0], -p[0])],
     citation="Clevert, Unterthiner & Hochreiter, Exponential linear units, ICLR 2016 (arXiv 1511.07289)",
@@ -180,7 +180,7 @@ def _selu_pair(z, p):
 selu_family = ActivationFamily(
     "selu",
     _selu_pair,
-    formula="1.0507009873554805*(z if z > 0 else 1.6732632423543772*(exp(z) - 1))",
+    formula="1.0507009873554805*max(z, 0) + 1.7580993408473768*(exp(min(z, 0)) - 1)",
     kinks=lambda p: [Kink(0.0, 0.0, _SELU_SCALE - _SELU_BELOW, -_SELU_BELOW, -_SELU_BELOW)],
     citation="Klambauer et al., Self-normalizing neural networks, NeurIPS 2017 (arXiv 1706.02515)",
 )

@@ -1,5 +1,7 @@
-"""From a kernel to an activation."""
+"""From a kernel to an activation: by the theorem (:mod:`.reverse`), or by fitting a family (:mod:`.fit`)."""
 
-from ntkengine.design.fit import Design, fit_activation
+from ntkengine.design.fit import fit_activation
+from ntkengine.design.record import Design
+from ntkengine.design.reverse import ReverseDesign, reverse_engineer
 
-__all__ = ["Design", "fit_activation"]
+__all__ = ["Design", "ReverseDesign", "fit_activation", "reverse_engineer"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntkengine._jit import DUAL_STRIDE, call_tile, strict
-from ntkengine.infinite._jumps import SCRATCH, angle, deficits
+from ntkengine.infinite._jumps import ORDERS, SCRATCH, angle, cusp_deficits, deficits
 
 Array = NDArray[np.float64]
 
@@ -43,8 +43,9 @@ def tail_sums(terms: Array, tails: Array) -> None:
 
 @strict
 def evaluate(
-    delta: Array, eta: Array, parity: int, locations: Array, jumps: Array, tails: Array, derivative_terms: Array,
-    at_one: float, variance: float, x: Array, w: Array, deficit: Array, excess: Array, derivative: Array,
+    delta: Array, eta: Array, parity: int, locations: Array, jumps: Array, cusp: float, tails: Array,
+    derivative_terms: Array, at_one: float, variance: float, x: Array, w: Array, deficit: Array, excess: Array,
+    derivative: Array,
 ) -> None:  # fmt: skip
     """The dual at n points of the sphere.
 
@@ -56,6 +57,8 @@ def evaluate(
         1 if φ is even, −1 if odd: then the half ρ < 0 is the mirror image of the other; 0 if neither.
     locations, jumps : (J,) and (J, 4) arrays
         Thresholds and factors of the truncated powers of z ↦ φ(√q z).
+    cusp : float
+        Its factor of z log|z|; if not 0, the only threshold is 0.
     tails, derivative_terms : (degree+1,) arrays
     at_one : float
         G(1).
@@ -66,7 +69,10 @@ def evaluate(
     deficit, excess, derivative : (n,) arrays
         Filled with G(1) − G(ρ), G(1) + G(ρ) and E[φ'(√q u)φ'(√q v)].
     """
-    scratch = np.empty(SCRATCH)
+    scratch, cross = np.empty(SCRATCH), np.zeros(ORDERS)
+    for j in range(locations.size):
+        for m in range(ORDERS):
+            cross[m] += 2.0 * cusp * jumps[j, m]
     for i in range(delta.size):
         near, far = delta[i], eta[i]
         mirrored = parity != 0 and near > far
@@ -77,11 +83,12 @@ def evaluate(
         for k in range(tails.size - 1, -1, -1):
             slow = slow * rho + tails[k]
             slope = slope * rho + derivative_terms[k]
-        lost, jumped = 0.0, 0.0
+        lost, jumped, theta = 0.0, 0.0, angle(near, far)
         if locations.size > 0:
-            lost, jumped = deficits(
-                locations, jumps, locations, jumps, True, near, angle(near, far), x, w, scratch
-            )
+            lost, jumped = deficits(locations, jumps, locations, jumps, True, near, theta, x, w, scratch)
+        if cusp != 0.0:
+            more, more_slope = cusp_deficits(cross, cusp * cusp, near, theta)
+            lost, jumped = lost + more, jumped + more_slope
         lost += near * slow
         if mirrored and parity < 0:
             deficit[i], excess[i] = 2.0 * at_one - lost, lost

@@ -37,7 +37,7 @@ from ntkengine.infinite._gram import (
     start_theta,
     store_block,
 )  # fmt: skip
-from ntkengine.infinite._jumps import ORDERS, SCRATCH
+from ntkengine.infinite._jumps import ORDERS, SCRATCH, add_cusp_coefficients, angle, cusp_distances
 from ntkengine.infinite._series import add_jumps, interpolate, plain_row, scale_jumps, split_pair
 
 Array = NDArray[np.float64]
@@ -76,6 +76,7 @@ class SeriesSide(NamedTuple):
     places: Any  # (L, n): place in it
     left: Any  # (L, n, 2): what the series miss at ρ = 1
     classes: Any  # (L, n): class for the lengths of sums
+    cusp: Any  # (L,): factor of z log|z| in φ that is split off, the same for all points
 
 
 class SeriesPlan(NamedTuple):
@@ -125,6 +126,8 @@ def plain_coefficients(
         if locations.size > 0 and std > 0.0:  # at variance 0, φ(√q z) is a number
             scale_jumps(std, locations, jumps, thresholds, factors)
             add_jumps(thresholds, factors, plan.roots, count, row, derivative, plan.separate)
+        if side.cusp[layer] != 0.0 and std > 0.0:
+            add_cusp_coefficients(side.cusp[layer] * std, row, derivative)
 
 
 @strict
@@ -141,6 +144,8 @@ def split_coefficients(
         if std > 0.0:
             scale_jumps(std, plan.locations, plan.jumps[layer], thresholds[i], factors[i])
             add_jumps(thresholds[i], factors[i], plan.roots, count, jump[i], step[i], True)
+            if side.cusp[layer] != 0.0:
+                add_cusp_coefficients(side.cusp[layer] * std, jump[i, :count], step[i, :count])
 
 
 @strict
@@ -175,6 +180,21 @@ def transposed(points: Array, n: int) -> Array:
         for j in range(n):
             out[k, j] = points[j, k]
     return out
+
+
+@strict
+def add_cusp(
+    work: Array, j: int, cusp: float, factors1: Array, std1: float, factors2: Array, std2: float, parity: int,
+    delta: float, eta: float,
+) -> None:  # fmt: skip
+    """Add to gap, total and slope of entry j what :func:`ntkengine.infinite._series.split_pair` leaves out: the cusp's dual."""
+    mirrored = parity != 0 and eta < delta  # φ is odd then
+    near, far = (eta, delta) if mirrored else (delta, eta)
+    distance, slope = cusp_distances(factors1, cusp * std1, factors2, cusp * std2, near, angle(near, far))
+    change = -0.5 * distance if mirrored else 0.5 * distance
+    work[j + GAP] += change
+    work[j + TOTAL] -= change
+    work[j + SLOPE] += slope / (std1 * std2)
 
 
 @strict
@@ -228,6 +248,11 @@ def series_layer(
                         work[j + RMS], two.left[layer, j0 + j], plan.parity, delta[i, j], eta[i, j], plan.x,
                         plan.w, scratch,
                     )  # fmt: skip
+                    if one.cusp[layer] != 0.0:
+                        add_cusp(
+                            work, j, one.cusp[layer], factors1[i], std, factors2[j], other, plan.parity, delta[i, j],
+                            eta[i, j],
+                        )  # fmt: skip
         advance(work, rms, first.stds[after, i0 + i], layers.affine[layer], last, layers.ntk, n)
         save_row(work, delta[i], eta[i], theta[i], n)
 

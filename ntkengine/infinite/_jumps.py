@@ -13,11 +13,23 @@ and alike for m > n with h, k exchanged. Here e is the *bivariate exponent*, fre
 
 2π sin t times which is the exponential part of the bivariate density (p, Φ: the normal density and distribution). All are
 deficits from ρ = 1, which is what a deep kernel needs near the diagonal.
+
+A *logarithmic cusp* is a term of L(z) = z log|z|. With E log|z| = μ = −(γ + log 2)/2 and ν = 1 + μ,
+
+    E[L'(u)L'(v)] = ν² + ½ arcsin²ρ,     E[L(u)L(v)] = (ν² − 1)ρ + ½ρ arcsin²ρ + √(1 − ρ²) arcsin ρ,
+
+from E[log|u| h_2m] = (−1)^{m−1} 2^{m−1} (m−1)!/√(2m)!, whose squares sum to an arcsin²; and by Price's theorem, for h = 0,
+
+    E[f_m(u)L(v)]:   p(0) [(ν−1)ρ + ½(η log η − δ log δ)],        νρ/2,
+                     p(0) [(ν−½)ρ + ¼(η² log η − δ² log δ)],      (3νρ + ρ³)/12      for m = 0..3, η = 1 + ρ.
+
+These close for powers at 0 only: a cusp is split off only where φ jumps nowhere else.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +51,8 @@ _WIDEST = 0.5
 _FAR = 38.0
 _ROOT_HALF = math.sqrt(0.5)
 _ROOT_2PI = math.sqrt(2 * math.pi)
+#: ν = E[L'(z)] = E[z L(z)], with Euler's constant.
+_NU = 1.0 - 0.5 * (np.euler_gamma + math.log(2.0))
 
 
 @strict
@@ -62,10 +76,10 @@ def angle(delta: float, eta: float) -> float:
 
 
 @strict
-def sin_minus_t_cos(t: float) -> float:
-    """Sin t − t cos t, to full relative accuracy: Σ_n (−1)^{n+1} 2n t^{2n+1}/(2n+1)! for small t."""
-    if t > 0.6:
-        return math.sin(t) - t * math.cos(t)
+def sin_minus_t_cos(t: Any) -> Any:
+    """Sin t − t cos t, t real or complex, to full relative accuracy: Σ_n (−1)^{n+1} 2n t^{2n+1}/(2n+1)! for small t."""
+    if abs(t) > 0.6:
+        return np.sin(t) - t * np.cos(t)
     square, term, total = t * t, t * t * t / 6.0, 0.0
     for n in range(1, 9):
         total += 2.0 * n * term
@@ -326,3 +340,85 @@ def deficits(
                         lower += sign * integrals[4 * (n - m + 3) + low - 1]
                         derivative += factor * (table[4 * (m - 1) + n - 1] - lower)
     return deficit, derivative
+
+
+# --- the logarithmic cusp ---------------------------------------------------------------------------------------
+
+
+@strict
+def add_cusp_coefficients(cusp: float, values: Array, steps: Array) -> None:
+    """Add the Hermite coefficients of cusp·L(z) to ``values`` and those of its derivative to ``steps``, each (degree+1,)."""
+    here = _NU  # E[L' h_k], k even
+    for k in range(0, values.size, 2):
+        steps[k] += cusp * here
+        if k + 1 < values.size:
+            values[k + 1] += cusp * here / math.sqrt(k + 1.0)
+        here = math.sqrt(0.5) if k == 0 else -here * k / math.sqrt((k + 1.0) * (k + 2.0))
+
+
+@strict
+def cusp_at_one(cross: Array, square: float) -> tuple[float, float]:
+    """Σ_m cross[m] E[f_m(z)L(z)] + square E[L(z)²], and the same of derivatives: :func:`cusp_deficits` counts from these."""
+    value = square * (_NU * _NU + math.pi**2 / 8.0 - 1.0)
+    value += (cross[0] * (_NU - 1.0 + math.log(2.0)) + cross[2] * (_NU - 0.5 + math.log(2.0))) / _ROOT_2PI
+    value += cross[1] * 0.5 * _NU + cross[3] * (3.0 * _NU + 1.0) / 12.0
+    slope = square * (_NU * _NU + math.pi**2 / 8.0)
+    slope += (
+        cross[1] * 0.5 * _NU + cross[2] * (_NU + math.log(2.0)) / _ROOT_2PI + cross[3] * (_NU + 1.0) / 4.0
+    )
+    return value, slope
+
+
+@strict
+def cusp_deficits(cross: Array, square: float, delta: Any, theta: Any) -> tuple[Any, Any]:
+    """The cusp's part of E[B₁(z)B₂(z)] − E[B₁(u)B₂(v)] and of E[b₁(u)b₂(v)]; all jumps are at 0.
+
+    Parameters
+    ----------
+    cross : (4,) array
+        Factors of E[f_m(u)L(v)], m = 0..3: of B_i with jumps J_i and cusp_i, cusp₁ J₂ + cusp₂ J₁.
+    square : float
+        Factor of E[L(u)L(v)]: cusp₁ cusp₂.
+    delta, theta : float or complex
+        1 − ρ and the angle.
+    """
+    rho, eta, arc = 1.0 - delta, 2.0 - delta, 0.5 * math.pi - theta
+    lost = square * (_NU * _NU + math.pi**2 / 8.0) * delta
+    lost += square * (theta * np.sin(theta) - 0.5 * theta * theta * rho - delta)
+    lost -= square * 0.5 * math.pi * sin_minus_t_cos(theta)
+    lost += cross[1] * 0.5 * _NU * delta + cross[3] * delta * (3.0 * _NU + 3.0 - eta * delta - delta) / 12.0
+    slope = square * (_NU * _NU + 0.5 * arc * arc)
+    slope += cross[1] * 0.5 * _NU + cross[3] * (_NU + rho * rho) / 4.0
+    if cross[0] != 0.0 or cross[2] != 0.0:
+        near = delta * np.log(delta) if delta != 0.0 else delta
+        far = eta * np.log1p(-0.5 * delta) if eta != 0.0 else eta  # η log(η/2)
+        lost += cross[0] / _ROOT_2PI * ((_NU - 1.0 + 0.5 * math.log(2.0)) * delta + 0.5 * (near - far))
+        lost += cross[2] / _ROOT_2PI * (_NU - 0.5 + 0.25 * math.log(2.0) * (2.0 + eta)) * delta
+        lost += cross[2] / _ROOT_2PI * 0.25 * (delta * near - eta * far)
+        slope += cross[2] / _ROOT_2PI * (_NU + 0.5 * (near + far + math.log(2.0) * eta))
+    return lost, slope
+
+
+@strict
+def cusp_distances(
+    first_jumps: Array, first_cusp: float, second_jumps: Array, second_cusp: float, delta: float, theta: float
+) -> tuple[float, float]:
+    """The cusp's part of E[(B₁(u) − B₂(v))²] and of E[b₁(u)b₂(v)]; jumps (J, 4), J = 0 or 1, all at 0."""
+    cross, change = np.zeros(ORDERS), np.zeros(ORDERS)
+    gap = first_cusp - second_cusp
+    for j in range(first_jumps.shape[0]):
+        for m in range(ORDERS):
+            cross[m] += first_cusp * second_jumps[j, m] + second_cusp * first_jumps[j, m]
+            change[m] += 2.0 * gap * (first_jumps[j, m] - second_jumps[j, m])
+    radial, _ = cusp_at_one(change, gap * gap)
+    lost, slope = cusp_deficits(cross, first_cusp * second_cusp, delta, theta)
+    return radial + 2.0 * lost, slope
+
+
+@strict
+def add_cusp(cross: Array, square: float, delta: Any, theta: Any, deficit: Any, derivative: Any) -> None:
+    """Add :func:`cusp_deficits` at n points to ``deficit`` and ``derivative``, all (n,) and real, or all complex."""
+    for i in range(delta.size):
+        lost, slope = cusp_deficits(cross, square, delta[i], theta[i])
+        deficit[i] += lost
+        derivative[i] += slope

@@ -7,7 +7,8 @@ with kinks (at ρ = 1 like degree^{-1/2}). Therefore the jumps of φ and of its 
     φ(√q z) = B(z) + S(z),     B(z) = Σ_j Σ_m J_jm (z − h_j)^m₊/m!,     m = 0..3,
 
 the dual of B is known (:mod:`ntkengine.infinite._jumps`), and the rest ``Σ_k (A_k² − B_k²) ρ^k`` converges
-fast. Daniely et al. 2016 (dual activations); Cho & Saul 2009 is the case of one ReLU at 0.
+fast. A logarithmic cusp z log|z| at 0 goes with B too, where φ jumps nowhere else. Daniely et al. 2016 (dual activations);
+Cho & Saul 2009 is the case of one ReLU at 0.
 """
 
 from __future__ import annotations
@@ -67,9 +68,11 @@ class Series:
     parity : int
         1 for even φ, −1 for odd, 0 for neither.
     count : int
-        Terms that matter at ρ = 1, without the one in which a remainder is put.
+        Terms that matter at ρ = 1 to the accuracy that the family promises, without the one in which a remainder is put.
     orders : int
         Jumps of derivatives below this order are split off.
+    cusp : float
+        Factor of z log|z| in z ↦ φ(√q z), split off too; 0 if there is none, or it is left in the series.
     """
 
     locations: Array
@@ -79,6 +82,7 @@ class Series:
     parity: int
     count: int
     orders: int
+    cusp: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +133,7 @@ class Dual:
         x, w = quadrature.gauss_legendre(PAIR_ORDER)
         part = self.series
         _dual.evaluate(
-            delta, eta, part.parity, part.locations, part.jumps, part.tails, part.derivative_terms,
+            delta, eta, part.parity, part.locations, part.jumps, part.cusp, part.tails, part.derivative_terms,
             self.value_at_one, self.variance, x, w, deficit, excess, derivative,
         )  # fmt: skip
         return DualValues(deficit, excess, derivative)
@@ -155,6 +159,32 @@ def jump_part(activation: Activation, variance: float, orders: int = _jumps.ORDE
     locations = np.array([kink.location for kink in activation.kinks], dtype=np.float64) / root
     some = jumps.any(axis=1)
     return locations[some], np.ascontiguousarray(jumps[some])
+
+
+def cusp_part(activation: Activation, variance: float) -> float:
+    """Factor of z log|z| in z ↦ φ(√q z) that can be split off: the cusp at 0, where φ has all its jumps there; else 0."""
+    kinks = activation.kinks
+    if any(kink.location and any(kink.jumps) for kink in kinks):
+        return 0.0
+    return math.sqrt(variance) * sum(kink.log_slope for kink in kinks if kink.location == 0.0)
+
+
+def part_coefficients(locations: Array, jumps: Array, cusp: float, size: int) -> tuple[Array, Array]:
+    """Hermite coefficients of what is split off, B_k, and of its derivative, b_k, each (size,)."""
+    values, steps = np.empty(size), np.empty(size)
+    _jumps.split_coefficients(locations, jumps, values, steps)
+    if cusp:
+        _jumps.add_cusp_coefficients(cusp, values, steps)
+    return values, steps
+
+
+def part_at_one(locations: Array, jumps: Array, cusp: float) -> tuple[float, float]:
+    """E[B²] and E[b²] of what is split off."""
+    value, slope = _jumps.sums_at_one(locations, jumps, np.empty(_jumps.SCRATCH))
+    if cusp:
+        more = _jumps.cusp_at_one(2.0 * cusp * jumps.sum(axis=0), cusp * cusp)
+        value, slope = value + more[0], slope + more[1]
+    return value, slope
 
 
 def closed_moments(activation: Activation, variances: Array) -> tuple[Array, Array]:
@@ -276,7 +306,8 @@ def dual(activation: Activation, variance: float) -> Dual:
     Warns
     -----
     AccuracyWarning
-        If the estimated error is above 1e-9 of E[φ²] or E[φ'²], as for a φ whose second derivative jumps.
+        If the estimated error is above 1e-9 (or what the family promises, if that is more) of E[φ²] or E[φ'²], as for a φ
+        with kinks that are not declared.
 
     Examples
     --------
@@ -308,21 +339,21 @@ def dual(activation: Activation, variance: float) -> Dual:
         if not math.isfinite(slope):
             raise infinite_variance(activation, q)
     slope_scale = max(slope, square)  # a step has no slope to measure errors by
-    scratch = np.empty(_jumps.SCRATCH)
+    cusp = cusp_part(activation, q)
     for orders in range(_jumps.ORDERS, 1, -1):
         locations, jumps = jump_part(activation, q, orders)
-        jump_square, jump_slope = _jumps.sums_at_one(locations, jumps, scratch)
+        jump_square, jump_slope = part_at_one(locations, jumps, cusp)
         if jump_square <= LARGEST_JUMP_PART * square:
             break
     # Quadrature leaves noise of about this size in every coefficient; closed forms do not.
     noise = 1e-15 * math.sqrt(square) if activation.family.coefficients is None else 0.0
     degrees = DEGREES if finite is None else (max(finite(np.array(activation.values)), 1),)
+    accuracy, last = activation.family.accuracy, math.inf
     for degree in degrees:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AccuracyWarning)  # told below, in terms of the dual
             coefficients = hermite.expand(activation, degree, q)
-        values, steps = np.empty(degree + 1), np.empty(degree + 1)
-        _jumps.split_coefficients(locations, jumps, values, steps)
+        values, steps = part_coefficients(locations, jumps, cusp, degree + 1)
         terms, derivative_terms = np.empty(degree + 1), np.empty(degree + 1)
         _dual.series_terms(coefficients, values, steps, terms, derivative_terms)
         missing = abs(square - float(terms.sum()) - jump_square)
@@ -333,6 +364,14 @@ def dual(activation: Activation, variance: float) -> Dual:
         ) * np.abs(steps)
         tail, slow = _tail_estimate(terms)
         derivative_tail, derivative_slow = _tail_estimate(derivative_terms)
+        # What is missing at ρ = ±1 is put back below, in two terms: of slow tails about a tenth stays wrong elsewhere.
+        doubt = 0.3 if derivative_slow else 1.0
+        if accuracy:
+            lost, slope_lost = max(tail, missing), doubt * max(derivative_tail, derivative_missing)
+            left = max(lost / (square or 1.0), slope_lost / (slope_scale or 1.0))
+            if left <= 0.01 * accuracy or 0.5 * last < left <= accuracy:
+                break  # the rest is the formula's own error
+            last = left
         if (
             max(tail, missing) <= 1e-12 * square
             and max(derivative_tail, derivative_missing)
@@ -344,12 +383,9 @@ def dual(activation: Activation, variance: float) -> Dual:
             )
         ):
             break
-    if locations.size:
-        # What is missing at ρ = ±1 is put back below, in two terms: of slow tails about a tenth stays wrong elsewhere.
+    if locations.size or cusp:
         error = max(missing, tail) + square_error
-        derivative_error = (0.3 if derivative_slow else 1.0) * max(
-            derivative_missing, derivative_tail
-        ) + slope_error
+        derivative_error = doubt * max(derivative_missing, derivative_tail) + slope_error
     else:  # every term is positive: what is missing at ρ = 1 is all that is missing anywhere
         error, derivative_error = missing + square_error, derivative_missing + slope_error
     error += 2e-15 * (square + jump_square)  # rounding, of B against S too
@@ -360,7 +396,8 @@ def dual(activation: Activation, variance: float) -> Dual:
             f"of E[φ²] and {min(derivative_error / slope, 1) if slope else 0:.2g} of E[φ'²] unexplained; standardise the "
             "inputs or choose smaller w_std and b_std, a lower frequency, a smoother activation"
         )
-    if error > WARN_ABOVE * square or derivative_error > WARN_ABOVE * slope_scale:
+    allowed = max(WARN_ABOVE, accuracy)
+    if error > allowed * square or derivative_error > allowed * slope_scale:
         warnings.warn(
             f"the dual of {activation} at variance {q:g} is good to {error:.1e} (E[φ²] = {square:.3g}) and that of its "
             f"derivative to {derivative_error / q:.1e} (E[φ'²] = {slope / q:.3g}), with {degree} terms; "
@@ -368,7 +405,9 @@ def dual(activation: Activation, variance: float) -> Dual:
             AccuracyWarning,
             stacklevel=2,
         )
-    count = max(_significant(terms, 1e-15 * square), _significant(derivative_terms, 1e-15 * slope_scale) + 1)
+    # A remainder is put back only where there is a jump part.
+    small = max(1e-15, accuracy if locations.size or cusp else 0.01 * accuracy)
+    count = max(_significant(terms, small * square), _significant(derivative_terms, small * slope_scale) + 1)
     used = np.nonzero((np.abs(terms) > floor) | (np.abs(derivative_terms) > derivative_floor))[0]
     keep = min(int(used[-1]) + 2, terms.size) if used.size else 1
     parity = _parity(coefficients)
@@ -377,7 +416,12 @@ def dual(activation: Activation, variance: float) -> Dual:
         opposite, _ = quadrature.expectation(lambda z: scaled(z)[0] * scaled(-z)[0], mirror)
         slope_opposite, _ = quadrature.expectation(lambda z: scaled(z)[1] * scaled(-z)[1], mirror)
         x, w = quadrature.gauss_legendre(PAIR_ORDER)
-        lost, jumped = _jumps.deficits(locations, jumps, locations, jumps, True, 2.0, math.pi, x, w, scratch)
+        lost, jumped = _jumps.deficits(
+            locations, jumps, locations, jumps, True, 2.0, math.pi, x, w, np.empty(_jumps.SCRATCH)
+        )
+        if cusp:
+            more = _jumps.cusp_deficits(2.0 * cusp * jumps.sum(axis=0), cusp * cusp, 2.0, math.pi)
+            lost, jumped = lost + more[0], jumped + more[1]
         signs = (-1.0) ** np.arange(terms.size)
         terms, derivative_terms = _with_remainder(
             terms,
@@ -403,5 +447,7 @@ def dual(activation: Activation, variance: float) -> Dual:
         derivative_at_one=(float(derivative_terms.sum()) + jump_slope) / q,
         error=error,
         derivative_error=derivative_error / q,
-        series=Series(locations, jumps, tails, derivative_terms, parity, min(count, degree + 1), orders),
+        series=Series(
+            locations, jumps, tails, derivative_terms, parity, min(count, degree + 1), orders, cusp
+        ),
     )

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ntkengine import hermite, quadrature
 from ntkengine.activations.base import Activation
-from ntkengine.infinite import _dual, _jumps
-from ntkengine.infinite.dual import dual, jump_part
+from ntkengine.infinite import _dual
+from ntkengine.infinite.dual import cusp_part, dual, jump_part, part_at_one, part_coefficients
 
 __all__ = ["Table", "expanded", "tabulate"]
 
@@ -34,7 +34,7 @@ PANELS = 48
 BINS = 64
 #: Quantiles of the variances that bound the classes.
 CLASSES = (0.5, 0.9, 0.99, 1.0)
-#: Longest plain sum of an activation with kinks; beyond, splitting off the jumps costs less.
+#: Longest plain sum of an activation with kinks; beyond, splitting off what is known of them costs less.
 PLAIN_TERMS = 2048
 #: Part of E[φ²] and of E[φ'²] that a plain sum may leave out.
 LEFT_OUT = 3e-16, 1e-15
@@ -57,6 +57,8 @@ class Table:
         What the series miss at ρ = 1 of E[φ²] and of q E[φ'²].
     jumps : (J, 4) array
         Jumps of φ and its derivatives that are split off.
+    cusp : float
+        Factor of z log|z| in φ that is split off too.
     parity : int
         1 for even, −1 for odd φ, else 0.
     compact : bool
@@ -76,6 +78,7 @@ class Table:
     rms: Array
     left: Array
     jumps: Array
+    cusp: float
     parity: int
     compact: bool
     classes: Indices
@@ -98,6 +101,10 @@ class _Recipe:
     columns: slice
     range: tuple[float, float]
 
+    def part(self, q: float) -> tuple[Array, Array, float]:
+        """What is split off: thresholds, jumps and the factor of z log|z|."""
+        return *jump_part(self.activation, q, self.orders), cusp_part(self.activation, q)
+
     def node(self, q: float, rtol: float) -> tuple[Array, Array]:
         """S_k of the columns wanted, and (E[φ²], what the two series miss of E[φ²] and of q E[φ'²])."""
         phi, root = self.activation, math.sqrt(q)
@@ -107,14 +114,13 @@ class _Recipe:
         else:
             a, _ = hermite.project(lambda z: phi(root * z), breaks, self.count, rtol)
         square, slope = _second_moments(phi, q, breaks, None if rtol < math.inf else self.range)
-        locations, jumps = jump_part(phi, q, self.orders)
-        if not locations.size:
+        part = self.part(q)
+        if not (part[0].size or part[2]):
             return a[: self.count][self.columns], np.array([square, 0.0, 0.0])
-        values, steps = np.empty(a.size), np.empty(a.size)
-        _jumps.split_coefficients(locations, jumps, values, steps)
+        values, steps = part_coefficients(*part, a.size)
         terms, derivative_terms = np.empty(a.size), np.empty(a.size)
         _dual.series_terms(a, values, steps, terms, derivative_terms)
-        jump_square, jump_slope = _jumps.sums_at_one(locations, jumps, np.empty(_jumps.SCRATCH))
+        jump_square, jump_slope = part_at_one(*part)
         left = (
             square - float(terms[: self.count].sum()) - jump_square,
             slope - float(derivative_terms[: self.count - 1].sum()) - jump_slope,
@@ -126,11 +132,7 @@ class _Recipe:
         smooth, moments = self.node(q, math.inf)
         a = np.zeros(max(self.count, PLAIN_TERMS))
         a[: self.count][self.columns] = smooth
-        locations, jumps = jump_part(self.activation, q, self.orders)
-        if locations.size:
-            values, steps = np.empty(a.size), np.empty(a.size)
-            _jumps.split_coefficients(locations, jumps, values, steps)
-            a += values
+        a += part_coefficients(*self.part(q), a.size)[0]
         weighted = np.arange(a.size) * a * a
         square = float(moments[0]) or 1.0
         return a * a / square, weighted / max(float(weighted.sum()), square)
@@ -138,10 +140,7 @@ class _Recipe:
     def miss(self, q: float, found: Array, exact: Array) -> float:
         """Effect of an error of the coefficients on E[φφ] and E[φ'φ'] at ρ = 1, relative, in units of GOOD for the first."""
         k = np.arange(self.count, dtype=np.float64)[self.columns]
-        locations, jumps = jump_part(self.activation, q, self.orders)
-        values, steps = np.zeros(self.count), np.zeros(self.count)
-        if locations.size:
-            _jumps.split_coefficients(locations, jumps, values, steps)
+        values, _ = part_coefficients(*self.part(q), self.count)
         wrong, size = np.abs(found - exact), np.abs(exact) + np.abs(values[self.columns])
         scale = float(size @ size) or 1.0
         slope_scale = max(float((k * size) @ size), scale)
@@ -157,7 +156,7 @@ def _second_moments(
         square, _ = quadrature.expectation(lambda z: phi(root * z) ** 2, breaks)
         slope, _ = quadrature.expectation(lambda z: (root * phi.derivative(root * z)) ** 2, breaks)
         return square, slope
-    z, w = quadrature.panel_rule(*range, (0.0, *breaks), PANELS)
+    z, w = quadrature.panel_rule(*range, (0.0, *breaks), PANELS, thin=True)
     value, slope_values = phi.both(root * z)
     weight = quadrature.density(z) * w
     return float((value * value) @ weight), q * float((slope_values * slope_values) @ weight)
@@ -217,38 +216,38 @@ def tabulate(activation: Activation, variances: Array) -> Table:
     series = [d.series for d in both if d.series is not None]
     count = max(2, *(part.count for part in series))
     parity = series[-1].parity if all(part.parity == series[-1].parity for part in series) else 0
-    has_jumps = bool(series[-1].locations.size)
-    compact = parity != 0 and not has_jumps
+    has_part = bool(series[-1].locations.size or series[-1].cusp)
+    compact = parity != 0 and not has_part
     columns = slice(1 if compact and parity < 0 else 0, None, 2 if compact else 1)
     root = math.sqrt(high)
     reach = quadrature.reach(lambda z: activation(root * z) ** 2, 1.0)
     recipe = _Recipe(activation, count, min(part.orders for part in series), columns, reach)
-    _, jumps = jump_part(activation, 1.0, recipe.orders)
+    _, jumps, cusp = recipe.part(1.0)
     smooth, values, bins, places = _pieces(recipe, variances)
     per_point = np.einsum(
         "nm,nmj->nj", np.cos(np.arange(values.shape[1]) * np.arccos(places)[:, None]), values[bins]
     )
     tops = np.unique(np.quantile(variances, CLASSES, method="inverted_cdf"))
-    needed, edge = _lengths(recipe, low, tops, has_jumps)
+    needed, edge = _lengths(recipe, low, tops, has_part)
     return Table(
         np.ascontiguousarray(smooth), bins, places, np.sqrt(np.maximum(per_point[:, 0], 0.0)),
-        np.ascontiguousarray(per_point[:, 1:]), jumps, parity, compact, np.searchsorted(tops, variances), needed,
+        np.ascontiguousarray(per_point[:, 1:]), jumps, cusp, parity, compact, np.searchsorted(tops, variances), needed,
         edge,
     )  # fmt: skip
 
 
-def _lengths(recipe: _Recipe, low: float, tops: Array, has_jumps: bool) -> tuple[Indices, float]:
+def _lengths(recipe: _Recipe, low: float, tops: Array, has_part: bool) -> tuple[Indices, float]:
     """``needed`` and ``edge`` of a table; class c holds the variances up to tops[c].
 
     By Cauchy's inequality Σ_{k>=K} A_k B_k ρ^k is below the root of Σ A_k² |ρ|^k times Σ B_k² |ρ|^k.
     """
-    size = PLAIN_TERMS if has_jumps else recipe.count
+    size = PLAIN_TERMS if has_part else recipe.count
     terms = np.array([recipe.plain(q) for q in (low, *tops)])[:, :, :size]  # (1 + C, 2, size)
     classes = tops.size
     needed = np.full((classes, classes, BINS + 1), size, dtype=np.int64)
     edge, length, powers = 2.0, size, np.arange(float(size))
     # Beyond the last term: with kinks the slope's sum falls like K^{-1/2}, so it is 2.4 times the last octave's.
-    beyond = 2.5 * terms[:, :, size // 2 :].sum(axis=2) if has_jumps else np.zeros(terms.shape[:2])
+    beyond = 2.5 * terms[:, :, size // 2 :].sum(axis=2) if has_part else np.zeros(terms.shape[:2])
     for i in range(BINS, 0, -1):  # from |ρ| = 1 down, no sum longer than the longest before
         damping = np.exp(powers[:length] * math.log(i / BINS))
         tails = np.cumsum((terms[:, :, :length] * damping)[:, :, ::-1], axis=2)[:, :, ::-1]
@@ -261,7 +260,7 @@ def _lengths(recipe: _Recipe, low: float, tops: Array, has_jumps: bool) -> tuple
             both = logs[:, None, j] + logs[None, :, j]
             found = np.maximum(found, np.count_nonzero(both > 2 * math.log(small), axis=2))
         longest = int(found.max())
-        if longest >= size - 1 and has_jumps:
+        if longest >= size - 1 and has_part:
             edge = (i - 1) / BINS
         else:
             needed[:, :, i] = np.minimum(found + 1, size)
@@ -276,6 +275,7 @@ def _pieces(recipe: _Recipe, variances: Array) -> tuple[Array, Array, Indices, A
     distinct, inverse = np.unique(variances, return_inverse=True)
     y, low, high = np.log(variances), math.log(distinct[0]), math.log(distinct[-1])
     rng = np.random.default_rng(0)
+    allowed = max(GOOD, 0.01 * recipe.activation.family.accuracy)
     for nodes in NODES:
         pieces = max(1, math.ceil((high - low) / PIECE))
         if pieces * nodes >= distinct.size:
@@ -291,8 +291,8 @@ def _pieces(recipe: _Recipe, variances: Array) -> tuple[Array, Array, Indices, A
             t = float(rng.uniform(-1, 1))
             q = math.exp(start + (t + 1) * width / 2)
             exact, moments = recipe.node(q, 1e-14)
-            good = recipe.miss(q, _sum(table[0], t), exact) <= GOOD
-            good = good and abs(_sum(table[1], t)[0] - moments[0]) <= GOOD * moments[0]
+            good = recipe.miss(q, _sum(table[0], t), exact) <= allowed
+            good = good and abs(_sum(table[1], t)[0] - moments[0]) <= allowed * moments[0]
             if not good:
                 break
         if good:

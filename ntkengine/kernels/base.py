@@ -256,11 +256,11 @@ class DotProductKernel(abc.ABC):
 
         return Normalized(self)
 
-    def describe(self) -> Description:
+    def describe(self, *, degree: int = 200) -> Description:
         """What the kernel is like, in numbers and in words: see :func:`ntkengine.kernels.describe.describe`."""
         from ntkengine.kernels.describe import describe
 
-        return describe(self)
+        return describe(self, degree=degree)
 
     def __repr__(self) -> str:
         return f"<kernel {self.name}>"

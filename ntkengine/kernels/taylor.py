@@ -261,7 +261,13 @@ def _singular(kernel: DotProductKernel, coefficients: list[Any], b_std: float) -
         for k, b in enumerate(coefficients[first:], start=first)
         if bool(b.abs_upper() > 0)
     ]
-    radius = min(1.0, math.exp(-max(roots, default=0.0)))
+    growth = min(max(roots, default=0.0), 700.0)
+    if growth <= 0:
+        return InputError(
+            f"the power series of the kernel {kernel.name!r} to degree {len(coefficients) - 1} does not add up to it: it is "
+            "too steep or oscillates too fast; ask for a higher degree, or choose a wider kernel"
+        )
+    radius = math.exp(-growth)
     return InputError(
         f"the power series of the kernel {kernel.name!r} stops to represent it at |{'ρ' if b_std else 'c'}| = {radius:.3g}, "
         f"by {len(coefficients)} terms: the kernel is not analytic in the open unit disk, or oscillates too fast to tell"

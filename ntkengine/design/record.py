@@ -1,0 +1,196 @@
+"""What a design is: an activation made for a kernel, and how well it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntkengine import quadrature
+from ntkengine.activations.base import Activation
+from ntkengine.design.signs import reach
+from ntkengine.infinite.fcn import FCN, NetworkKernel
+from ntkengine.kernels.base import DotProductKernel
+
+if TYPE_CHECKING:
+    from ntkengine.design.verify import Verification
+
+__all__ = ["Design", "Moments", "moments"]
+
+Array = NDArray[np.float64]
+
+#: The width whose neurons' range moments are taken over.
+WIDTH = 4096
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of φ before which z ~ N(0, q), over the z that a network of a given width visits, |z| <= √q R(N).
+
+    Attributes
+    ----------
+    second, fourth : float
+        E[φ²], E[φ⁴].
+    neuron_variance : float
+        v, the relative variance of one neuron's share of the kernel at c = 1: the empirical kernel of a network of width N
+        scatters by √(v/N) of its value. A neuron adds X = φ² (NNGP) or φ² + q r² φ'² (NTK; r its output weight, E r² = 1,
+        E r⁴ = 3), and v = E[X²]/E[X]² − 1.
+    largest : float
+        max |φ|.
+    """
+
+    second: float
+    fourth: float
+    neuron_variance: float
+    largest: float
+
+    @property
+    def kurtosis(self) -> float:
+        """E[φ⁴]/E[φ²]²."""
+        return self.fourth / self.second**2 if self.second > 0 else math.inf
+
+
+def moments(fcn: FCN, kind: str, width: int = WIDTH) -> Moments:
+    """Moments of the activation of a network with one hidden layer, on the sphere.
+
+    Examples
+    --------
+    >>> import ntkengine as nk
+    >>> found = moments(nk.FCN("relu"), "nngp")
+    >>> round(found.second, 3), round(found.fourth, 2), round(found.neuron_variance, 1)
+    (0.5, 1.48, 4.9)
+    """
+    q = fcn.w_std**2 + fcn.b_std**2
+    root, far = math.sqrt(q), reach(width)
+    breaks = [kink.location / root for kink in fcn.activation.kinks]
+    z, w = quadrature.panel_rule(-far, far, breaks, 128)
+    phi, slope = fcn.activation.both(root * z)
+    p = w * quadrature.density(z)
+    value, moved = phi * phi, q * slope * slope * (kind == "ntk")
+    mean = float(p @ (value + moved))
+    square = float(p @ (value * value + 2 * value * moved + 3 * moved * moved))
+    return Moments(
+        float(p @ value),
+        float(p @ (value * value)),
+        square / mean**2 - 1 if mean > 0 else math.inf,
+        float(np.abs(phi).max()),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """An activation made for a kernel, and how well it does.
+
+    Attributes
+    ----------
+    target : DotProductKernel
+        What was asked for.
+    kind : "ntk" or "nngp"
+        Which kernel of the network should be the target.
+    fcn : FCN
+        The network with one hidden layer.
+    angles : (n,) array
+        Where target and kernel were compared, in [0, π].
+    target_values, values : (n,) arrays
+        The target, and the network's kernel at infinite width, there.
+
+    Examples
+    --------
+    >>> import ntkengine as nk
+    >>> design = nk.reverse_engineer("c**3 + c", kind="nngp")
+    >>> design.activation, bool(design.max_error < 1e-12)
+    (hermite(coefficients=[0, 1, 0, -1]), True)
+    """
+
+    target: DotProductKernel
+    kind: str
+    fcn: FCN
+    angles: Array
+    target_values: Array
+    values: Array
+
+    @property
+    def activation(self) -> Activation:
+        """φ."""
+        return self.fcn.activation
+
+    @cached_property
+    def kernel(self) -> NetworkKernel:
+        """The network's kernel at infinite width, at any angle."""
+        return self.fcn.kernel(self.kind)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Moments of φ over the range of z that a network of width 4096 visits."""
+        return moments(self.fcn, self.kind)
+
+    @property
+    def neuron_variance(self) -> float:
+        """v: the empirical kernel of a network of width N scatters by √(v/N) of K(1), see :class:`Moments`."""
+        return self.moments.neuron_variance
+
+    @property
+    def squared_error(self) -> float:
+        """Σ over the angles of (kernel − target)²."""
+        return float(((self.values - self.target_values) ** 2).sum())
+
+    @property
+    def max_error(self) -> float:
+        """Largest |kernel − target| over the angles."""
+        return float(np.abs(self.values - self.target_values).max())
+
+    @property
+    def rms_error(self) -> float:
+        """Root mean square of kernel − target over the angles."""
+        return float(np.sqrt(self.squared_error / self.angles.size))
+
+    def verify(
+        self,
+        width: int = 4096,
+        members: int = 16,
+        seed: int = 0,
+        *,
+        n_inputs: int = 16,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Verification:
+        """The empirical kernel of finite networks against the target: see :func:`ntkengine.design.verify.verify`."""
+        from ntkengine.design.verify import verify
+
+        return verify(self, width, members, seed, n_inputs=n_inputs, progress=progress)
+
+    def export(self, format: str) -> str:
+        """The activation and its network as source or data: "torch", "jax", "numpy", "numba", "latex" or "json".
+
+        See :func:`ntkengine.design.export.export`.
+        """
+        from ntkengine.design.export import export
+
+        return export(self, format)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What :meth:`report` shows, as (name, text)."""
+        scale = float(np.abs(self.target_values).max()) or 1.0
+        fcn, found = self.fcn, self.moments
+        lift = ", radial lift" if fcn.radial_lift else ""
+        return [
+            ("target", self.target.name),
+            ("activation", str(self.activation)),
+            ("network", f"1 hidden layer, {self.kind.upper()}, w_std {fcn.w_std:g}, b_std {fcn.b_std:g}, "
+                        f"readout {fcn.readout_w_std:g}, {fcn.readout_b_std:g}{lift}"),
+            ("largest error", f"{self.max_error:.4e} ({100 * self.max_error / scale:.2g} % of the largest value)"),
+            ("rms error", f"{self.rms_error:.4e}"),
+            ("squared error", f"{self.squared_error:.4e} over {self.angles.size} angles"),
+            ("E[φ²], E[φ⁴]", f"{found.second:.6g}, {found.fourth:.6g} (kurtosis {found.kurtosis:.3g}) over the z that width {WIDTH} visits"),
+            ("scatter", f"{np.sqrt(found.neuron_variance / WIDTH):.2%} of K(1) at width {WIDTH} (v = {found.neuron_variance:.3g})"),
+        ]  # fmt: skip
+
+    def report(self) -> str:
+        """A text table: the activation, the network, and how near its kernel is to the target."""
+        rows = self.rows()
+        width = max(len(key) for key, _ in rows)
+        return "\n".join(f"{key:<{width}}  {value}" for key, value in rows)

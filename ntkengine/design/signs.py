@@ -1,0 +1,240 @@
+r"""Signs of Hermite coefficients: the theorem leaves them free, φ and its finite networks do not.
+
+``"paper"``
+    + + − − + + − − ..., Simon, Anand & DeWeese 2022.
+``"plus"``
+    All +.
+``"smooth"``
+    The signs that keep φ tame: least ``∫_{−R}^{R} φ(z)² dz``, R = 5, every z that a network visits counted alike (of a
+    million Gaussians, less than one lies beyond 5). Under the Gaussian weight all signs are equal, E[φ²] = Σ a_k²; a flat
+    weight sees how φ grows. This is a quadratic form in the signs, in which even and odd degrees decouple.
+``"concentrated"``
+    The least scatter of the empirical kernel of a network of N neurons. One neuron adds ``X/N`` to the kernel of
+    two points at cosine c, with w ~ N(0, 1) its output weight, (u, v) what it receives, and S = σ_w² c + σ_b²,
+
+        NNGP:  X = ω_w² φ(u)φ(v),        NTK:  X = ω_w² [φ(u)φ(v) + w² S φ'(u)φ'(v)],
+
+    so the kernel's variance is ``(E[X²] − E[X]²)/N``. E[X] = K whatever the signs; E[X²] is
+
+        NNGP:  ω_w⁴ E[φ(u)²φ(v)²],
+        NTK:   ω_w⁴ (E[φ(u)²φ(v)²] + 2 S E[φ(u)φ'(u) φ(v)φ'(v)] + 3 S² E[φ'(u)²φ'(v)²])     (E w² = 1, E w⁴ = 3),
+
+    and is averaged over the angle, evenly from 0 to π. Over the whole line a polynomial's fourth moment is made where no
+    network ever is; so expectations are over |z| <= R(N), the median of the largest of N absolute Gaussians. Each is a dual,
+    ``E[f(u)f(v)] = Σ_k f_k² ρ^k``, f_k the Hermite coefficients of φ², φφ' or φ'².
+
+Both searches start from the paper's signs, all plus and random ones, and turn single signs and pairs until nothing helps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+from ntkengine import quadrature
+from ntkengine.errors import InputError
+from ntkengine.hermite import hermite_values
+
+__all__ = ["RULES", "SMOOTH_REACH", "choose", "paper", "reach", "roughness", "spread"]
+
+Array = NDArray[np.float64]
+
+RULES = ("smooth", "paper", "plus", "concentrated")
+#: R of the rule "smooth".
+SMOOTH_REACH = 5.0
+#: Degrees to which f_k of the rule "concentrated" are computed.
+_DUAL_DEGREE = 96
+_ANGLES = 33
+_RANDOM_STARTS = 6
+#: With more signs than this to choose, pairs of signs are not tried.
+_PAIRS_UP_TO = 40
+
+
+def paper(count: int) -> Array:
+    """+ + − − + + − − ..., (count,)."""
+    return np.where(np.arange(count) % 4 < 2, 1.0, -1.0)
+
+
+def reach(width: int) -> float:
+    """R(N): the median of the largest of N absolute standard Gaussians.
+
+    Examples
+    --------
+    >>> round(reach(512), 2), round(reach(1 << 20), 2)
+    (3.2, 4.98)
+    """
+    return float(-ndtri(-math.expm1(math.log(0.5) / width) / 2))
+
+
+class _Rule:
+    """Points, weights and tables that a criterion is computed from."""
+
+    def __init__(self, a: Array, far: float) -> None:
+        panels = max(16, math.ceil(far * math.sqrt(a.size) / 4))
+        self.z, self.w = quadrature.panel_rule(-far, far, (0.0,), panels)
+        self.a = a
+        self.values = hermite_values(self.z, a.size - 1) * a
+
+
+class Roughness(_Rule):
+    """∫_{−R}^{R} φ² dz as a function of the signs."""
+
+    def __init__(self, a: Array, far: float = SMOOTH_REACH) -> None:
+        super().__init__(a, far)
+        self.form = (self.values * self.w[:, None]).T @ self.values
+
+    def __call__(self, signs: Array) -> float:
+        return float(signs @ self.form @ signs)
+
+
+class Spread(_Rule):
+    """Mean over angles of E[X²], relative to the mean of K², as a function of the signs."""
+
+    def __init__(self, a: Array, kind: str, w2: float, b2: float, width: int) -> None:
+        super().__init__(a, reach(width))
+        q = w2 + b2
+        self.ntk = kind == "ntk"
+        self.slopes = np.zeros_like(self.values)
+        k = np.arange(1.0, a.size)
+        self.slopes[:, 1:] = hermite_values(self.z, a.size - 1)[:, :-1] * (a[1:] * np.sqrt(k / q))
+        degree = min(_DUAL_DEGREE, 4 * a.size + 8)
+        self.project = (hermite_values(self.z, degree) * (self.w * quadrature.density(self.z))[:, None]).T
+        theta = (np.arange(_ANGLES) + 0.5) * np.pi / _ANGLES
+        s = w2 * np.cos(theta) + b2
+        powers = (s / q) ** np.arange(degree + 1)[:, None]
+        self.weights = np.stack([powers.mean(axis=1), 2 * (powers * s).mean(axis=1), 3 * (powers * s * s).mean(axis=1)])
+        plain = a * a * (1 + np.arange(a.size) if self.ntk else 1.0)
+        self.mean = float((((s / q) ** np.arange(a.size)[:, None] * plain[:, None]).sum(axis=0) ** 2).mean())
+
+    def __call__(self, signs: Array) -> float:
+        phi = self.values @ signs
+        total = float(self.weights[0] @ (self.project @ (phi * phi)) ** 2)
+        if self.ntk:
+            slope = self.slopes @ signs
+            both = np.stack([phi * slope, slope * slope], axis=1)
+            total += float((self.weights[1:].T * (self.project @ both) ** 2).sum())
+        return total / self.mean if self.mean > 0 else math.inf
+
+
+def roughness(a: ArrayLike, signs: ArrayLike, far: float = SMOOTH_REACH) -> float:
+    """∫_{−R}^{R} φ² dz of φ = Σ s_k a_k h_k: the criterion of the rule "smooth".
+
+    Examples
+    --------
+    >>> a = [1.0, 0.0, 0.5, 0.0, 0.25]
+    >>> roughness(a, paper(5)) < roughness(a, [1, 1, 1, 1, 1])
+    True
+    """
+    return Roughness(np.asarray(a, dtype=np.float64), far)(np.asarray(signs, dtype=np.float64))
+
+
+def spread(
+    a: ArrayLike, signs: ArrayLike, kind: str, *, w_std: float = 1.0, b_std: float = 0.0, width: int = 512
+) -> float:
+    """E[X²]/E[X]² of one neuron's share X of the kernel, both averaged over angles: the criterion of the rule "concentrated".
+
+    The relative variance of the empirical kernel of width N is this less 1, over N.
+    """
+    rule = Spread(np.asarray(a, dtype=np.float64), kind, w_std**2, b_std**2, width)
+    return rule(np.asarray(signs, dtype=np.float64))
+
+
+def choose(
+    a: Array, rule: str | Sequence[float], kind: str, *, w_std: float = 1.0, b_std: float = 0.0, width: int = 512
+) -> Array:
+    """The signs of a rule for coefficients a_k >= 0; +1 where a_k = 0.
+
+    Parameters
+    ----------
+    a : (degree+1,) array
+    rule : str or sequence of ±1
+        See the module's text; a sequence of length degree+1 is taken as it is.
+    kind : "ntk" or "nngp"
+    w_std, b_std : float
+        Of the input layer.
+    width : int
+        N, for "concentrated".
+
+    Returns
+    -------
+    (degree+1,) array of ±1.0
+
+    Raises
+    ------
+    InputError
+        If the rule is unknown, or a list has the wrong length or other entries.
+
+    Examples
+    --------
+    >>> choose(np.array([1.0, 0.5, 0.25, 0.1]), "smooth", "nngp")
+    array([ 1.,  1., -1., -1.])
+    """
+    if isinstance(rule, str):
+        if rule not in RULES:
+            raise InputError(
+                f"signs is {rule!r}; it must be one of {', '.join(map(repr, RULES))}, or a list of {a.size} signs ±1"
+            )
+        if rule == "paper":
+            return np.where(a > 0, paper(a.size), 1.0)
+        if rule == "plus":
+            return np.ones(a.size)
+        criterion = Roughness(a) if rule == "smooth" else Spread(a, kind, w_std**2, b_std**2, width)
+        return _search(a, criterion, flips_decouple=rule == "smooth")
+    given = np.asarray(rule, dtype=np.float64)
+    if given.shape != (a.size,):
+        raise InputError(f"signs have shape {given.shape}; one sign ±1 for each degree 0..{a.size - 1} is needed")
+    wrong = np.flatnonzero(np.abs(given) != 1.0)
+    if wrong.size:
+        raise InputError(f"signs[{wrong[0]}] is {given[wrong[0]]:g}; every sign must be 1 or -1")
+    return given
+
+
+def _search(a: Array, criterion: Callable[[Array], float], *, flips_decouple: bool) -> Array:
+    """Signs at which turning one, or a pair, lowers the criterion no more: the best of several starts.
+
+    φ(z), −φ(z) and φ(−z) are alike, so the first coefficient of either parity is positive.
+    """
+    active = np.flatnonzero(a > 0)
+    fixed = {int(active[active % 2 == parity][0]) for parity in (0, 1) if (active % 2 == parity).any()}
+    free = [int(k) for k in active if k not in fixed]
+    generator = np.random.default_rng(np.random.SeedSequence(0))
+    starts = [paper(a.size), np.ones(a.size)]
+    starts += [generator.choice([-1.0, 1.0], a.size) for _ in range(_RANDOM_STARTS)]
+    best: tuple[float, Array] | None = None
+    for start in starts:
+        signs = np.where(a > 0, start, 1.0)
+        for k in fixed:
+            if signs[k] < 0:
+                signs[k % 2 :: 2] *= -1
+        signs[a == 0] = 1.0
+        value = criterion(signs)
+        value = _descend(signs, value, criterion, [(k,) for k in free])
+        if len(free) <= _PAIRS_UP_TO:
+            pairs = [(i, j) for i in free for j in free if i < j and (not flips_decouple or (i - j) % 2 == 0)]
+            moves: list[tuple[int, ...]] = [(k,) for k in free]
+            value = _descend(signs, value, criterion, moves + pairs)
+        if best is None or value < best[0] * (1 - 1e-12):
+            best = value, signs
+    assert best is not None
+    return best[1]
+
+
+def _descend(
+    signs: Array, value: float, criterion: Callable[[Array], float], moves: Sequence[tuple[int, ...]]
+) -> float:
+    """Turn signs, in place, while a move helps; returns the criterion."""
+    helped = True
+    while helped:
+        helped = False
+        for move in moves:
+            signs[list(move)] *= -1
+            new = criterion(signs)
+            if new < value * (1 - 1e-13):
+                value, helped = new, True
+            else:
+                signs[list(move)] *= -1
+    return value
