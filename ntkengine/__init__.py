@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 #: Public name -> module that defines it.
 _HOME = {
     "Activation": "ntkengine.activations",
-    "Design": "ntkengine.design.fit",
+    "Design": "ntkengine.design",
     "DotProductKernel": "ntkengine.kernels",
     "FCN": "ntkengine.infinite.fcn",
     "History": "ntkengine.finite.sgd",
@@ -28,10 +28,13 @@ _HOME = {
     "Run": "ntkengine.store",
     "Store": "ntkengine.store",
     "activation": "ntkengine.activations",
-    "fit_activation": "ntkengine.design.fit",
+    "fit_activation": "ntkengine.design",
     "kernel": "ntkengine.kernels",
+    "kernel_from_samples": "ntkengine.kernels.samples",
     "load_csv": "ntkengine.tasks",
     "make_task": "ntkengine.tasks",
+    "read_samples": "ntkengine.kernels.samples",
+    "reverse_engineer": "ntkengine.design",
     "train": "ntkengine.finite.sgd",
 }
 _MODULES = (
@@ -52,11 +55,12 @@ __all__ = ["__version__", *_HOME, *_MODULES]
 
 if TYPE_CHECKING:
     from ntkengine.activations import Activation, activation
-    from ntkengine.design.fit import Design, fit_activation
+    from ntkengine.design import Design, fit_activation, reverse_engineer
     from ntkengine.finite.network import Networks
     from ntkengine.finite.sgd import History, train
     from ntkengine.infinite.fcn import FCN
     from ntkengine.kernels import DotProductKernel, kernel
+    from ntkengine.kernels.samples import kernel_from_samples, read_samples
     from ntkengine.store import Run, Store
     from ntkengine.tasks import load_csv, make_task
 

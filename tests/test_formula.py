@@ -424,7 +424,7 @@ def test_kernel_takes_the_exact_complement():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("gaussian", "formula in the cosine c"),
+        ("gaussiann", "formula in the cosine c"),
         ("log(c)", "no finite real value at c = -1"),
         ("1/c", "no finite real value at c = 0"),
         ("1/(1-c)", "no finite real value at c = 1"),

@@ -10,6 +10,7 @@ __all__ = ["Activation", "ActivationFamily", "Kink", "Parameter", "activation", 
 
 #: Names of the built-in families by module, which is imported when one is asked for and defines ``<name>_family`` for each.
 BUILTINS = {
+    "flexible": ("kinks", "spline"),
     "piecewise": ("abrelu", "abs", "elu", "identity", "leaky_relu", "relu", "selu", "sign", "step"),
     "polynomials": ("hermite", "monomial", "polynomial"),
     "tabulated": ("tabulated",),

@@ -20,9 +20,17 @@ __all__ = ["cli", "main"]
 #: Command -> (where it is defined, the line ``--help`` shows for it). Nothing is imported to show the list.
 _COMMANDS = {
     "data": ("ntkengine.cli.data:data", "List the tasks; fetch data files that are not part of the package."),
+    "design": (
+        "ntkengine.cli.design:design",
+        "Find the activation that gives one hidden layer a given kernel.",
+    ),
     "kernel": (
         "ntkengine.cli.kernel:kernel",
-        "NNGP and NTK of a network: a table, a figure, Gram matrices of CSV files.",
+        "A kernel in words; NNGP and NTK of a network: a table, a figure, Gram matrices.",
+    ),
+    "reproduce": (
+        "ntkengine.cli.reproduce:reproduce",
+        "Results of the paper again, beside what was published.",
     ),
     "shallowify": (
         "ntkengine.cli.shallowify:shallowify",
@@ -61,6 +69,7 @@ def cli() -> None:
     First steps:
       ntkengine shallowify              the main job, on data that needs no download
       ntkengine shallowify --help       its settings
+      ntkengine design "sinh(2*c)"      the activation of a kernel that is written down
       ntkengine kernel show --depth 4   a deep network's kernels, as a table
       ntkengine data list               the tasks there are
     """

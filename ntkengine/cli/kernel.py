@@ -1,4 +1,6 @@
-"""``ntkengine kernel``: kernels of infinitely wide networks as a table, a figure, or the Gram matrix of a CSV file's rows."""
+"""``ntkengine kernel``: any kernel in words; those of infinitely wide networks as a table, a figure, or the Gram matrix of a
+CSV file's rows.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ntkengine.cli.target import assignments, read_target, refuse_without, target_options
 from ntkengine.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +65,43 @@ def _architecture(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def kernel() -> None:
-    """NNGP and NTK of infinitely wide fully-connected networks."""
+    """Kernels in words; NNGP and NTK of infinitely wide fully-connected networks."""
+
+
+# --- describe ------------------------------------------------------------------------------------------------------
+
+
+@kernel.command(context_settings=_SETTINGS, no_args_is_help=True)
+@target_options
+@click.option(
+    "--kind", type=click.Choice(["ntk", "nngp"]), default="ntk", help="Which kernel of --net is described."
+)
+@click.option(
+    "--degree",
+    type=click.IntRange(0, 10_000),
+    default=200,
+    help="Power-series coefficients are examined up to here.",
+)
+@click.pass_context
+def describe(context: click.Context, kind: str, degree: int, **settings: Any) -> None:
+    """Say in words what a kernel K(c) is like, and what that means for learning.
+
+    c is the cosine of the angle between two inputs. FORMULA is a formula in c, or the name of a family of kernels; or the
+    kernel comes from --samples, or is that of a deep network, --net. Says whether it is positive definite, monotonic, smooth
+    or cusped at c = 1, how far it correlates, its parity, and which degrees hold its mass.
+
+    \b
+    Examples:
+      ntkengine kernel describe "sinh(2*c)"
+      ntkengine kernel describe laplace --set length=0.5
+      ntkengine kernel describe --net relu --depth 8 --kind nngp
+      ntkengine kernel describe --samples k.csv
+    """
+    from ntkengine.kernels.describe import describe as in_words
+
+    if settings["net"] is None:
+        refuse_without(context, {"kind": "net"})
+    click.echo(in_words(read_target(context, settings, kind).kernel(), degree=degree))
 
 
 # --- show --------------------------------------------------------------------------------------------------------
@@ -262,32 +301,7 @@ def _network(activation: str, parameters: Sequence[str], **layers: Any) -> FCN:
     from ntkengine.activations import activation as named
     from ntkengine.infinite.fcn import FCN
 
-    values: dict[str, Any] = {}
-    for text in parameters:
-        name, value = _parameter(text)
-        if name in values:
-            raise InputError(f"--param {name} is given twice, {values[name]!r} and {value!r}; give it once")
-        values[name] = value
-    return FCN(named(activation, **values), **layers)
-
-
-def _parameter(text: str) -> tuple[str, int | float | list[float]]:
-    """Name and value of ``name=number`` or ``name=number,number,...``."""
-    name, sign, value = text.partition("=")
-    name, parts = name.strip(), value.split(",")
-    if len(parts) > 1 and not parts[-1].strip():
-        parts.pop()
-    try:
-        if not sign or not name.isidentifier() or name == "name" or "_" in value:
-            raise ValueError(text)
-        if "," in value:
-            return name, [float(part) for part in parts]
-        number = float(value)
-        return name, int(number) if number.is_integer() and abs(number) < 2**53 else number
-    except ValueError:
-        raise InputError(
-            f"--param is {text!r}; it must look like a=2, or coefficients=0,1,0.5 for an array"
-        ) from None
+    return FCN(named(activation, **assignments("--param", parameters)), **layers)
 
 
 def _describe(net: FCN) -> tuple[str, str]:

@@ -27,9 +27,10 @@ _POSITIVE = click.IntRange(min=1)
 @click.option("--b-std", type=float, default=0.1, help="Bias std σ_b of the deep network (0: no biases).")
 @click.option(
     "--family",
-    default="relu2_cos",
+    default="exact",
     metavar="NAME",
-    help="Trainable activation fitted to the kernel: any registered one with parameters; relu_cos is the published one.",
+    help="exact: the whole series of the theorem, nothing to fit; or an activation fitted to the kernel, any registered one "
+    "with parameters (relu_cos is the published one).",
 )
 @click.option(
     "--starts", type=_POSITIVE, default=8, help="Starting points of the fit; the best result is kept."
@@ -198,7 +199,6 @@ def _report(record: Run) -> list[Table]:
 
     results, config = record.results, record.config
     design, check, task = results["design"], results["check"], results["task"]
-    values = ", ".join(f"{name} = {value:.6g}" for name, value in design["parameters"].items())
     lift = "no radial lift"
     if results["radial_lift"]:
         lift = "mimic with the radial lift f(x) = r g(x/r), r = |x|/√d"
@@ -214,12 +214,12 @@ def _report(record: Run) -> list[Table]:
         f"NTK of {layers} of {config['activation']}, σ_w {config['w_std']:.4g}, σ_b "
         f"{config['b_std']:g}; K(1) = {design['target_at_1']:.6g}",
     )
-    words.add_row("design", f"{design['family']}: {values}")
+    words.add_row("design", design["activation"])
     poor = design["max_error"] > 0.05 * abs(design["target_at_1"])
     words.add_row(
         "error",
-        f"squared {design['squared_error']:.4g} over 100 angles, largest {design['max_error']:.3g} "
-        f"({100 * design['max_error'] / design['target_at_1']:.2g} % of K(1)); fitted in {design['seconds']:.1f} s"
+        f"squared {design['squared_error']:.4g} over {design['angles']} angles, largest {design['max_error']:.3g} "
+        f"({100 * design['max_error'] / design['target_at_1']:.2g} % of K(1)); found in {design['seconds']:.1f} s"
         + (f"; POOR: {design['family']} cannot follow this kernel, try another --family" if poor else ""),
     )
     words.add_row(

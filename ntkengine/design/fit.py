@@ -1,131 +1,87 @@
 """Fit an activation of a given form so that a network with one hidden layer has a given kernel.
 
 Simon, Anand & DeWeese 2022 searched for the parameters of ``a·relu(z−b)+cz+d+e·cos(fz+g)`` with sampled networks.
-Here the kernel of each candidate is exact, so that plain nonlinear least squares does it, and goes further.
+Here the kernel of each candidate is exact, and so is its Jacobian, so that plain nonlinear least squares does it, and goes further.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 
 from ntkengine import _jit
-from ntkengine._check import integer
-from ntkengine.activations.base import Activation, ActivationFamily, registry
+from ntkengine._check import integer, real_array
+from ntkengine.activations.base import ActivationFamily, registry
+from ntkengine.activations.flexible import MAX_SIZE, FlexibleFamily
+from ntkengine.activations.series import SeriesFamily
 from ntkengine.design._objective import Objective
-from ntkengine.errors import InputError
-from ntkengine.infinite.fcn import FCN, NetworkKernel, check_kind
+from ntkengine.design._scatter import Scatter
+from ntkengine.design._starts import inside, starts as start_values
+from ntkengine.design.record import Design
+from ntkengine.errors import AccuracyWarning, InputError
+from ntkengine.infinite.fcn import FCN, check_kind
 from ntkengine.kernels.base import DotProductKernel
 
-__all__ = ["Design", "fit_activation"]
+__all__ = ["FittedDesign", "fit_activation"]
 
 Array = NDArray[np.float64]
 
-#: Least half-width of the range of random starts, else twice the default, and never beyond the bounds: very high
-#: frequencies, for example, only add a spike at c = 1.
-_SPREAD = 3.0
-#: Random draws of which a start is the best.
-_CANDIDATES = 24
+#: Angles, unless there are more parameters.
+_ANGLES = 100
 #: Trust-region steps from every start, and from the most promising ones after that.
 _FIRST_STEPS, _LAST_STEPS = 80, 400
-#: Largest value of a target whose squares still leave room to compare them.
-_LARGEST = 1e50
 #: How many starts are followed to the end.
 _FINALISTS = 2
+#: Residual of a candidate that has no finite kernel.
+_NOTHING = 1e100
+#: An error of the kernel is told if it is more than this part of the fit's.
+_UNIMPORTANT = 0.01
+#: Largest value of a target whose squares still leave room to compare them.
+_LARGEST = 1e50
 
 
 @dataclass(frozen=True, eq=False)
-class Design:
-    """An activation made for a kernel, and how well it does.
+class FittedDesign(Design):
+    """A design found by :func:`fit_activation`.
 
     Attributes
     ----------
-    activation : Activation
-        φ.
-    target : DotProductKernel
-        What was asked for.
-    kind : "ntk" or "nngp"
-        Which kernel of the network should be the target.
-    fcn : FCN
-        The network with one hidden layer.
-    angles : (n,) array
-        Where target and kernel were compared, in [0, π].
-    target_values, values : (n,) arrays
-        The target, and the network's exact kernel, there.
     starts : tuple of float
-        Sum of squares reached from each start (the squared error, and what the limit on the neuron variance adds).
-    neuron_variance : float
-        v, the relative variance of one neuron's share of the kernel at c = 1: the empirical kernel of a network of width N
-        scatters by √(v/N) of its value.
+        What was minimised, reached from each start: the weighted sum of squares, and what the penalties add.
     evaluations : int
         Kernels computed.
     seconds : float
         Wall time.
 
+    The rest are those of :class:`Design`.
+
     Examples
     --------
     >>> import ntkengine as nk
     >>> design = nk.fit_activation(nk.FCN("erf").kernel("nngp"), "sin", kind="nngp", starts=2)
-    >>> bool(design.max_error < 0.05), design.activation.name
-    (True, 'sin')
+    >>> bool(design.max_error < 0.05), design.activation.name, len(design.starts)
+    (True, 'sin', 2)
     """
 
-    activation: Activation
-    target: DotProductKernel
-    kind: str
-    fcn: FCN
-    angles: Array
-    target_values: Array
-    values: Array
     starts: tuple[float, ...]
-    neuron_variance: float
     evaluations: int
     seconds: float
 
-    @property
-    def kernel(self) -> NetworkKernel:
-        """The exact kernel of the network, at any angle."""
-        return self.fcn.kernel(self.kind)
-
-    @property
-    def squared_error(self) -> float:
-        """Σ over the angles of (kernel − target)²."""
-        return float(((self.values - self.target_values) ** 2).sum())
-
-    @property
-    def max_error(self) -> float:
-        """Largest |kernel − target| over the angles."""
-        return float(np.abs(self.values - self.target_values).max())
-
-    @property
-    def rms_error(self) -> float:
-        """Root mean square of kernel − target over the angles."""
-        return float(np.sqrt(self.squared_error / self.angles.size))
-
-    def report(self) -> str:
-        """A text table: parameters, errors, and what each start reached."""
-        scale = float(np.abs(self.target_values).max()) or 1.0
-        rows = [
-            ("target", self.target.name),
-            ("activation", f"{self.activation.name}: {self.activation.family.formula}"),
-            *((f"  {name}", f"{value:.10g}") for name, value in self.activation.parameters.items()),
-            ("network", f"1 hidden layer, {self.kind.upper()}, w_std {self.fcn.w_std:g}, b_std {self.fcn.b_std:g}, "
-                        f"readout {self.fcn.readout_w_std:g}, {self.fcn.readout_b_std:g}"),
-            ("squared error", f"{self.squared_error:.4e} over {self.angles.size} angles"),
-            ("largest error", f"{self.max_error:.4e} ({self.max_error / scale:.2%} of the largest value)"),
-            ("rms error", f"{self.rms_error:.4e}"),
-            ("scatter", f"{np.sqrt(self.neuron_variance / 4096):.2%} of K(1) at width 4096 (v = {self.neuron_variance:.3g})"),
+    def rows(self) -> list[tuple[str, str]]:
+        """What :meth:`report` shows: that of every design, and the search."""
+        return [
+            *super().rows(),
             ("starts", ", ".join(f"{error:.3g}" for error in self.starts)),
             ("effort", f"{self.evaluations} kernels in {self.seconds:.2f} s"),
-        ]  # fmt: skip
-        width = max(len(key) for key, _ in rows)
-        return "\n".join(f"{key:<{width}}  {value}" for key, value in rows)
+        ]
 
 
 def fit_activation(
@@ -137,67 +93,248 @@ def fit_activation(
     b_std: float = 0.0,
     readout_w_std: float = 1.0,
     readout_b_std: float = 0.0,
-    angles: int = 100,
+    radial_lift: bool = False,
+    size: int | None = None,
+    angles: int | None = None,
+    weights: Callable[[Array], ArrayLike] | ArrayLike | None = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    max_neuron_variance: float = 10.0,
+    kurtosis_penalty: float = 0.0,
     starts: int = 8,
     seed: int = 0,
-    max_neuron_variance: float = 10.0,
     progress: Callable[[int, int], None] | None = None,
-) -> Design:
+) -> FittedDesign:
     """The member of a family of activations whose one-hidden-layer network comes nearest to a kernel.
 
-    Least squares over the family's parameters, within their bounds, at evenly spaced angles from 0 to π, with the exact
-    kernel of every candidate. The first start is the family's defaults; later ones are random, and more of them find
-    better fits. Parameters in which φ is linear start with the amplitude that suits the target.
+    Least squares over the family's parameters, within their bounds, at evenly spaced angles from 0 to π, with the exact kernel of
+    every candidate and its exact Jacobian, ``∂K/∂p = 2 E[φ(u) ∂φ(v)/∂p]`` for the NNGP kernel. Parameters that are integers stay at
+    their defaults. The first start is the family's defaults; later ones are random, and more of them find better fits. The
+    flexible families ``"kinks"`` and ``"spline"`` start from the activations of theorem 3.1 of Simon, Anand & DeWeese 2022.
 
     Parameters
     ----------
     kernel : DotProductKernel
         The target.
     family : str or ActivationFamily
-        A registered family with parameters, such as ``"relu_cos"`` or ``"relu2_cos"``.
+        A registered family with parameters, such as ``"relu_cos"``, ``"relu2_cos"``, ``"kinks"`` or ``"spline"``.
     kind : "ntk" or "nngp"
         Which kernel of the network is to match.
     w_std, b_std, readout_w_std, readout_b_std : float
         The network's standard deviations, see :class:`~ntkengine.FCN`.
-    angles : int
-        n, at least the number of parameters.
+    radial_lift : bool
+        The design's network is f(x) = r g(x/r), r = |x|/√d; on the sphere its kernel is the same.
+    size : int, optional
+        How many numbers a family of any size gets, 1 to 64: J of ``"kinks"`` (8 unless given) and ``"spline"`` (17; odd), the
+        number of coefficients of ``"polynomial"`` and ``"hermite"``.
+    angles : int, optional
+        n, at least the number of parameters, and at least 2. Default: 100, or the number of parameters if that is more.
+    weights : callable or (n,) array_like, optional
+        Non-negative weight of every squared error: as a function of the angles, (n,) to (n,), or at them.
+    bounds : mapping of name to (lower, upper), optional
+        Bounds of parameters, besides their own. Entries a1, a2, ... of a vector can be named together: ``{"b": (-4, 4)}``.
+    max_neuron_variance : float
+        Softly enforced limit on v, the relative variance of one neuron's share of the kernel at c = 1 over all z; ``inf`` for none.
+        Without one, least squares likes huge slopes where z hardly ever is: the right kernel at infinite width, and none at any
+        real one.
+    kurtosis_penalty : float
+        λ ≥ 0: λ max|K|² E[φ⁴]/E[φ²]² is added to the squared error, for an activation with fewer extremes.
     starts : int
         How many starts, at least 1.
     seed : int
         Of the random starts; the same seed gives the same design.
-    max_neuron_variance : float
-        Softly enforced limit on :attr:`Design.neuron_variance`; ``inf`` for none. Without one, least squares likes huge slopes
-        where z hardly ever is: the right kernel at infinite width, and none at any real one.
     progress : callable, optional
         Called as ``progress(finished_starts, starts)``.
 
     Returns
     -------
-    Design
+    FittedDesign
 
     Raises
     ------
     UnknownNameError
         If no family has the name.
     InputError
-        If the family has no parameters, the target is not finite, or an argument is not allowed.
+        If the family has no parameters to fit, the target is not finite, or an argument is not allowed.
 
     Examples
     --------
     >>> import ntkengine as nk
     >>> target = nk.FCN("relu", depth=4, w_std=2**0.5, b_std=0.1).kernel("ntk")
-    >>> design = fit_activation(target, "relu_cos")
-    >>> design.squared_error < 0.0385
+    >>> fit_activation(target, "relu_cos").squared_error < 0.0385
     True
+    >>> design = fit_activation(target, "kinks", size=8)
+    >>> bool(design.max_error < 1e-3 * target(1.0)), design.neuron_variance < 10
+    (True, True)
     """
     began = time.perf_counter()
+    check_kind(kind)
+    family = _family(family, size)
+    theta, target = _target(kernel, family, angles)
+    integer("starts", starts, 1)
+    integer("seed", seed, 0)
+    search = _Search(
+        Objective(FCN(family(), 1, w_std, b_std, readout_w_std, readout_b_std, radial_lift), kind, theta),
+        target,
+        _weights(weights, theta),
+        _bounds(family, bounds),
+        _number("max_neuron_variance", max_neuron_variance, "above 0, or inf for no limit", lambda x: x > 0),
+        _number("kurtosis_penalty", kurtosis_penalty, "finite and at least 0", lambda x: 0 <= x < math.inf),
+    )
+
+    def watched(points: Iterable[Array]) -> Iterator[Array]:
+        for done, point in enumerate(points, start=1):
+            yield point
+            if progress is not None:
+                progress(done, starts)
+
+    objective = search.objective
+    with _jit.blas_single_thread():  # thousands of small products: a thread pool only stalls them
+        points = start_values(family, objective, target, search.bounds, starts, seed)
+        reached = [search.improve(point, _FIRST_STEPS) for point in watched(points)]
+        order = sorted(range(starts), key=lambda i: reached[i][1])
+        for i in order[:_FINALISTS]:
+            reached[i] = search.improve(inside(family, search.bounds, reached[i][0]), _LAST_STEPS)
+    best, least = min(reached, key=lambda pair: pair[1])
+    if least >= _NOTHING**2:
+        raise InputError(
+            f"no start of activation {family.name!r} has a finite kernel and a finite neuron variance; raise the limit "
+            "(max_neuron_variance=inf), set bounds that keep φ small, or choose smaller w_std and b_std"
+        )
+    phi = family(**{p.name: float(v) for p, v in zip(family.parameters, best)})
+    fcn = FCN(phi, 1, w_std, b_std, readout_w_std, readout_b_std, radial_lift)
+    return FittedDesign(
+        target=kernel,
+        kind=kind,
+        fcn=fcn,
+        angles=theta,
+        target_values=target,
+        values=_kernel_values(fcn, kind, theta, target),
+        starts=tuple(error for _, error in reached),
+        evaluations=objective.evaluations,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _kernel_values(fcn: FCN, kind: str, theta: Array, target: Array) -> Array:
+    """The kernel at the angles by the general dual, whose warning is repeated only where the inaccuracy matters to the fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AccuracyWarning)
+        kernel = fcn.kernel(kind)
+    values = np.asarray(kernel.at_angle(theta))
+    if kernel.error > _UNIMPORTANT * np.abs(values - target).max():
+        for warning in caught:
+            warnings.warn(warning.message, stacklevel=3)
+    return values
+
+
+class _Search:
+    """Nonlinear least squares from one start."""
+
+    def __init__(
+        self, objective: Objective, target: Array, weights: Array, bounds: Array, limit: float, penalty: float
+    ) -> None:
+        self.objective, self.target, self.bounds = objective, target, bounds
+        self.limit, self.penalty = limit, penalty
+        self.scatter = Scatter(objective.fcn, objective.kind)
+        self.roots = np.sqrt(weights)
+        self.scale = float(np.abs(target).max()) or 1.0
+        self.free = np.array([not p.integer for p in objective.family.parameters])
+        self._last: tuple[Array, Array, Array] | None = None
+
+    def improve(self, values: Array, steps: int) -> tuple[Array, float]:
+        """Better values, and the sum of squares there."""
+        whole = values.copy()
+
+        def evaluated(free: Array) -> tuple[Array, Array]:
+            if self._last is None or not np.array_equal(self._last[0], free):
+                whole[self.free] = free
+                self._last = (free.copy(), *self.residuals(whole))
+            return self._last[1:]
+
+        self._last = None
+        found = least_squares(
+            lambda free: evaluated(free)[0],
+            values[self.free],
+            jac=lambda free: evaluated(free)[1],
+            bounds=self.bounds[self.free].T,
+            x_scale="jac",
+            ftol=1e-9,
+            xtol=1e-9,
+            gtol=1e-12,
+            max_nfev=steps,
+        )
+        whole[self.free] = found.x
+        return whole, float(found.fun @ found.fun)
+
+    def residuals(self, values: Array) -> tuple[Array, Array]:
+        """Weighted errors and the roots of the penalties, (n+2,), and their derivatives by the free parameters."""
+        kernel, jacobian = self.objective.linearised(values)
+        out, by = np.zeros(kernel.size + 2), np.zeros((kernel.size + 2, values.size))
+        out[:-2], by[:-2] = self.roots * (kernel - self.target), self.roots[:, None] * jacobian
+        if self.penalty > 0 or (self.limit < math.inf and self.scatter(values).neuron_variance > self.limit):
+            out[-2:], by[-2:] = self._penalties(values)
+        if not (np.isfinite(out).all() and np.isfinite(by).all()):
+            out, by = np.full_like(out, _NOTHING), np.zeros_like(by)
+        return out, by[:, self.free]
+
+    def _penalties(self, values: Array) -> tuple[Array, Array]:
+        """Roots of what the limit on the neuron variance and the kurtosis add, (2,), and their derivatives, (2, P)."""
+        (variance, kurtosis), (by_variance, by_kurtosis) = self.scatter.linearised(values)
+        excess, root = 0.0, 0.0
+        if variance > self.limit:
+            excess = self.scale * math.log(variance / self.limit)
+            by_variance = by_variance * (self.scale / variance)
+        else:
+            by_variance = np.zeros_like(by_variance)
+        if self.penalty:
+            root = self.scale * math.sqrt(self.penalty * kurtosis)
+        return np.array([excess, root]), np.array([by_variance, by_kurtosis * (0.5 * root / kurtosis)])
+
+
+# --- arguments --------------------------------------------------------------------------------------------------
+
+
+def _family(family: str | ActivationFamily, size: int | None) -> ActivationFamily:
+    """The family of one size with something to fit."""
     if isinstance(family, str):
         family = registry.get(family)
-    _check(kernel, family, angles, starts, seed)
-    check_kind(kind)
-    if not max_neuron_variance > 0:
+    if not isinstance(family, ActivationFamily):
         raise InputError(
-            f"max_neuron_variance is {max_neuron_variance!r}; it must be above 0, or inf for no limit"
+            f"family is {family!r}; it must be the name of a registered activation, or an ActivationFamily"
+        )
+    if isinstance(family, (FlexibleFamily, SeriesFamily)) and family.maker is None:
+        if size is None and isinstance(family, FlexibleFamily):
+            size = family.usual
+        if size is None:
+            raise InputError(
+                f"activation {family.name!r} has any number of coefficients; give one, such as size=8"
+            )
+        if integer("size", size, 1) > MAX_SIZE:
+            raise InputError(f"size is {size}; 1 to {MAX_SIZE} are allowed")
+        family = family.of_size(size)
+    elif size is not None:
+        raise InputError(f"size is {size!r}, but activation {family.name!r} has one size only; leave it out")
+    if all(p.integer for p in family.parameters):
+        which = "no parameters" if not family.parameters else "only parameters that are integers"
+        raise InputError(
+            f"activation {family.name!r} has {which}, so there is nothing to fit; try 'relu_cos'"
+        )
+    return family
+
+
+def _target(kernel: DotProductKernel, family: ActivationFamily, angles: int | None) -> tuple[Array, Array]:
+    """The angles and the target there."""
+    if not isinstance(kernel, DotProductKernel):
+        raise InputError(
+            f"kernel is a {type(kernel).__name__}; it must be a DotProductKernel, such as FCN(...).kernel()"
+        )
+    count = len(family.parameters)
+    least = max(sum(not p.integer for p in family.parameters), 2)
+    if angles is None:
+        angles = max(_ANGLES, count)
+    elif integer("angles", angles, 1) < least:
+        raise InputError(
+            f"angles is {angles}; {family.name!r} has {count} parameters, so at least {least} angles are needed"
         )
     theta = np.linspace(0.0, np.pi, angles)
     target = np.asarray(kernel.at_angle(theta), dtype=np.float64)
@@ -211,145 +348,60 @@ def fit_activation(
             f"kernel {kernel.name} reaches {np.abs(target).max():.1e}, beyond what least squares can square; its variances "
             "(w_std, b_std) are out of all proportion: choose them of the order of 1"
         )
-    fcn = FCN(family(), 1, w_std, b_std, readout_w_std, readout_b_std)
-    objective = Objective(fcn, kind, theta)
-    lower = np.array([p.lower for p in family.parameters])
-    upper = np.array([p.upper for p in family.parameters])
-    scale = float(np.abs(target).max())
+    return theta, target
 
-    def residual(values: Array) -> Array:
-        out = np.empty(angles + 1)
-        out[:-1] = objective(values) - target
-        out[-1] = scale * math.log(max(1.0, objective.neuron_variance(values) / max_neuron_variance))
-        return np.where(np.isfinite(out), out, 1e100)
 
-    def improve(values: Array, steps: int) -> tuple[Array, float]:
-        found = least_squares(
-            residual,
-            values,
-            bounds=(lower, upper),
-            x_scale="jac",
-            ftol=1e-9,
-            xtol=1e-9,
-            gtol=1e-12,
-            max_nfev=steps,
+def _weights(weights: Callable[[Array], ArrayLike] | ArrayLike | None, theta: Array) -> Array:
+    if weights is None:
+        return np.ones(theta.size)
+    found = real_array("weights", weights(theta) if callable(weights) else weights)
+    if found.shape != theta.shape:
+        raise InputError(
+            f"weights have shape {found.shape}; one is needed for each of the {theta.size} angles"
         )
-        return found.x, float(found.fun @ found.fun)
+    if (found < 0).any() or not found.any():
+        raise InputError(
+            f"weights go from {found.min():g} to {found.max():g}; none may be negative, and not all 0"
+        )
+    return found
 
-    def watched(points: Iterator[Array]) -> Iterator[Array]:
-        for done, point in enumerate(points, start=1):
-            yield point
-            if progress is not None:
-                progress(done, starts)
 
-    with _jit.blas_single_thread():  # thousands of small products: a thread pool only stalls them
-        reached = [
-            improve(start, _FIRST_STEPS)
-            for start in watched(_starts(family, objective, target, starts, seed))
+def _bounds(family: ActivationFamily, given: Mapping[str, tuple[float, float]] | None) -> Array:
+    """Bounds of all parameters, (P, 2): their own and those given."""
+    out = np.array([(p.lower, p.upper) for p in family.parameters])
+    names = [p.name for p in family.parameters]
+    for name, pair in (given or {}).items():
+        chosen = [i for i, known in enumerate(names) if known == name] or [
+            i
+            for i, known in enumerate(names)
+            if known.startswith(str(name)) and known[len(str(name)) :].isdigit()
         ]
-        order = sorted(range(starts), key=lambda i: reached[i][1])
-        for i in order[:_FINALISTS]:
-            reached[i] = improve(_inside(family, reached[i][0]), _LAST_STEPS)
-    best = min(reached, key=lambda pair: pair[1])[0]
-    phi = family(**{p.name: float(v) for p, v in zip(family.parameters, best)})
-    fcn = FCN(phi, 1, w_std, b_std, readout_w_std, readout_b_std)
-    return Design(
-        activation=phi,
-        target=kernel,
-        kind=kind,
-        fcn=fcn,
-        angles=theta,
-        target_values=target,
-        values=np.asarray(fcn.kernel(kind).at_angle(theta)),
-        starts=tuple(error for _, error in reached),
-        neuron_variance=objective.neuron_variance(best),
-        evaluations=objective.evaluations,
-        seconds=time.perf_counter() - began,
-    )
+        if not chosen or family.parameters[chosen[0]].integer:
+            listing = ", ".join(p.name for p in family.parameters if not p.integer)
+            raise InputError(
+                f"bounds name {name!r}, but the parameters of activation {family.name!r} to fit are: {listing}"
+            )
+        try:
+            lower, upper = (float(x) for x in pair)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"bounds of {name!r} are {pair!r}; a pair (lower, upper) of numbers is needed"
+            ) from None
+        for i in chosen:
+            low, high = max(lower, out[i, 0]), min(upper, out[i, 1])
+            if not low < high or not lower < upper:
+                raise InputError(
+                    f"bounds of {name!r} are {pair!r}; lower must be below upper, within {out[i, 0]:g} to {out[i, 1]:g}"
+                )
+            out[i] = low, high
+    return out
 
 
-def _check(kernel: DotProductKernel, family: ActivationFamily, angles: int, starts: int, seed: int) -> None:
-    if not isinstance(kernel, DotProductKernel):
-        raise InputError(
-            f"kernel is a {type(kernel).__name__}; it must be a DotProductKernel, such as FCN(...).kernel()"
-        )
-    if not isinstance(family, ActivationFamily):
-        raise InputError(
-            f"family is {family!r}; it must be the name of a registered activation, or an ActivationFamily"
-        )
-    count = len(family.parameters)
-    if count == 0:
-        raise InputError(
-            f"activation {family.name!r} has no parameters, so there is nothing to fit; try 'relu_cos'"
-        )
-    integer("angles", angles, 1)
-    integer("starts", starts, 1)
-    integer("seed", seed, 0)
-    if angles < max(count, 2):
-        raise InputError(
-            f"angles is {angles}; {family.name!r} has {count} parameters, so at least {max(count, 2)} angles are needed"
-        )
-
-
-def _starts(
-    family: ActivationFamily, objective: Objective, target: Array, count: int, seed: int
-) -> Iterator[Array]:
-    """The defaults, then each time the best of some random draws: near the defaults every third time, else of any size."""
-    defaults = np.array([p.default for p in family.parameters])
-    bounds = np.array([(p.lower, p.upper) for p in family.parameters])
-    spread = np.maximum(2 * np.abs(defaults), _SPREAD)
-    lower, upper = np.clip(-spread, *bounds.T), np.clip(spread, *bounds.T)
-    amplitudes = linear_parameters(family)
-    generator = np.random.default_rng(np.random.SeedSequence(seed))
-
-    def draw(near: bool) -> Array:
-        if near:
-            values = defaults * np.exp(0.5 * generator.standard_normal(defaults.size))
-            values = values + 0.5 * generator.standard_normal(defaults.size)
-        else:
-            values = generator.uniform(lower, upper) * 10.0 ** -generator.uniform(0.0, 1.0, defaults.size)
-        return _scaled(np.clip(values, *bounds.T), amplitudes, objective, target)
-
-    yield _inside(family, _scaled(defaults, amplitudes, objective, target))
-    for i in range(1, count):
-        candidates = [draw(near=i % 3 == 1) for _ in range(_CANDIDATES)]
-        errors = [float(((objective(values) - target) ** 2).sum()) for values in candidates]
-        yield _inside(family, candidates[int(np.argmin(np.nan_to_num(errors, nan=np.inf)))])
-
-
-def _inside(family: ActivationFamily, values: Array) -> Array:
-    """The values moved off their bounds, where a trust region could not move."""
-    lower = np.array([p.lower for p in family.parameters])
-    upper = np.array([p.upper for p in family.parameters])
-    with np.errstate(invalid="ignore"):
-        margin = np.where(np.isfinite(upper - lower), 1e-3 * np.minimum(upper - lower, 1.0), 1e-3)
-    return np.clip(values, lower + margin, upper - margin)
-
-
-def _scaled(values: Array, amplitudes: NDArray[np.bool_], objective: Objective, target: Array) -> Array:
-    """φ multiplied by the number that brings its kernel nearest to the target, if φ is linear in ``amplitudes``."""
-    if not amplitudes.any():
-        return values
-    here = objective.scalable(values)
-    wanted = target - objective.offset
-    size = float(here @ here)
-    factor = float(here @ wanted) / size if np.isfinite(size) and size > 0 else 0.0
-    return np.where(amplitudes, values * np.sqrt(factor), values) if factor > 0 else values
-
-
-def linear_parameters(family: ActivationFamily) -> NDArray[np.bool_]:
-    """Which parameters multiply φ as a whole when scaled together, shape (parameters,); none if there is no such set.
-
-    Found by trying: a parameter belongs if φ is affine in it, and the set is kept only if doubling it doubles φ.
-    """
-    z = np.linspace(-6.0, 6.0, 97)
-    base = np.array([min(max(0.37 + 0.11 * i, p.lower), p.upper) for i, p in enumerate(family.parameters)])
-    one = family()
-    affine = np.zeros(base.size, dtype=bool)
-    for i in range(base.size):
-        at = [
-            one.with_values(np.where(np.arange(base.size) == i, base + s, base))(z) for s in (-0.5, 0.0, 0.5)
-        ]
-        affine[i] = bool(np.allclose(at[0] + at[2], 2 * at[1], rtol=1e-9, atol=1e-9))
-    once, twice = one.with_values(base)(z), one.with_values(np.where(affine, 2 * base, base))(z)
-    return affine if np.allclose(twice, 2 * once, rtol=1e-9, atol=1e-9) else np.zeros_like(affine)
+def _number(name: str, value: Any, allowed: str, holds: Callable[[float], bool]) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not holds(number):
+        raise InputError(f"{name} is {value!r}; it must be {allowed}")
+    return number

@@ -48,15 +48,13 @@ Array = NDArray[np.float64]
 DEGREE = 8192
 #: The table reaches to here, and φ there is to be good to this much of √E[φ²].
 REACH, GOOD = 8.0, 1e-6
-#: Beyond: to here, as long as rounding allows.
-_FARTHEST = 10.0
+#: Beyond: to here, as long as rounding allows; no more than this part of E[φ²] may lie outside.
+_FARTHEST, _BEYOND = 10.0, 1e-6
 #: The coefficients fall like a power if log-slopes at the upper degrees agree to this.
 _SNAP = 1 / 8
 _DENSITIES = (5, 6, 7, 8)
 #: Below |z| = 2^(start − density) the table has no cusp: the logarithm in φ' lost there is 1e-8 of a kernel.
 _START = -18
-#: Coefficients known to less than this, relative, are not used but extrapolated, if so many others are left.
-_KNOWN, _LEAST = 1e-7, 1024
 
 
 @dataclass(frozen=True)
@@ -103,20 +101,25 @@ def limit(a: Array, noise: Array, variance: float, settled: bool) -> Limit:
     Raises
     ------
     InputError
-        If the coefficients do not fall like a power of k times a series in 1/k, or so slowly that φ has no value at 0.
+        If the coefficients do not fall like a power of k times a series in 1/k, or so slowly that φ has no value at 0, or if φ is
+        a polynomial of so high a degree that its range is not the table's.
     """
     scale = math.sqrt(float(a @ a))
     if not scale > 0:
         raise InputError("the kernel is 0 but for a constant; there is no activation to find")
-    if not settled:
-        unknown = np.flatnonzero(noise[_LEAST:] > _KNOWN * a[_LEAST:])
-        first = unknown[a[_LEAST:][unknown] > 0][:1]
-        a, noise = (x[: _LEAST + int(first[0])] if first.size else x for x in (a, noise))
     parts = [(_Part.finite if settled else _Part.of)(a, noise, parity, scale) for parity in (0, 1)]
     exponents = [part.exponent for part in parts if part.exponent < math.inf]
-    table, error = _tabulate(parts, variance, scale)
-    error = max(error + math.hypot(*(part.doubt for part in parts)) / scale, 1e-15)
+    table, error, far = _tabulate(parts, variance, scale)
     phi = activation("tabulated", **table, accuracy=max(error, GOOD))
+    if settled:
+        z, w = quadrature.panel_rule(-far, far, (0.0,), 256)
+        inside = float(w * quadrature.density(z) @ phi(math.sqrt(variance) * z) ** 2)
+        if abs(inside / scale**2 - 1) > _BEYOND:
+            raise InputError(
+                f"{abs(inside / scale**2 - 1):.1e} of E[φ²] comes from |z| > {far:g}, where no table follows φ: the series is one of "
+                f"high powers (up to {int(np.flatnonzero(a)[-1])}) only; give a finite degree"
+            )
+    error = max(error + math.hypot(*(part.doubt for part in parts)) / scale, 1e-15)
     z = np.linspace(-REACH, REACH, 4001) * math.sqrt(variance)
     return Limit(phi, min(exponents, default=math.inf), error, float(np.abs(phi(z)).max()))
 
@@ -171,10 +174,14 @@ class _Part:
         alpha, fitted, misfit = _fit(e, gamma)
         rest = np.zeros(a.size)
         rest[parity::2] = (e - fitted) * unit * paper_signs(a.size)[parity::2]
-        # Noise above the misfit would have been seen. Terms beyond the last add up over half a period of cos(√k z).
-        size, own_noise = _size(a.size)[parity::2], noise[parity::2]
-        seen = min(misfit * float(own[-1] / own_noise[-1]), 1.0) if own_noise[-1] > 0 else 1.0
-        doubt = seen * float(np.linalg.norm(own_noise * size))
+        size, doubts = _size(a.size)[parity::2], noise[parity::2].copy()
+        upper, left = slice(own.size // 2, None), np.abs(e - fitted) * unit
+        # The misfit shows how large the noise is; where there is nothing else in it, the fit knows better.
+        doubts *= min(1.0, float(np.linalg.norm(left[upper]) / max(np.linalg.norm(doubts[upper]), 1e-300)))
+        if (left[upper] <= noise[parity::2][upper]).all():
+            rest[parity::2][upper] = doubts[upper] = 0.0
+        # Terms beyond the last add up over half a period of cos(√k z).
+        doubt = float(np.linalg.norm(doubts * size))
         doubt += misfit * float(own[-1] * size[-1]) * 2 * math.sqrt(a.size) / REACH
         return cls(parity, rest, alpha, -gamma - (1.5 if parity == 0 else 0.5), exponent, doubt)
 
@@ -246,22 +253,25 @@ def _exponent(own: Array, parity: int) -> tuple[float, float]:
 def _fit(e: Array, gamma: float) -> tuple[Array, Array, float]:
     """Coefficients of B(m+1, γ+j+1), the sum for every m, and its relative error on the last fifth, kept out of the fit.
 
-    Sizes J and where the fit begins are chosen by that error; then the last fifth is fitted too.
+    Size J and where the fit begins are chosen by its largest error there; then the last fifth is fitted too. The error returned is
+    the largest of eight means, in which noise counts little.
     """
     n = e.size
-    best: tuple[float, Array] | None = None
+    best: tuple[float, Array, float] | None = None
     table = _betas(n, gamma, 8)
     for size in range(3, 9):
         for share in (2, 3, 4, 8):
             held = np.unique(np.geomspace(n // share, 4 * n // 5, 400).astype(int))
             alpha = _solve(table[:size], e, held)
             tail = np.arange(4 * n // 5, n)
-            error = float(np.abs(alpha @ table[:size][:, tail] / e[tail] - 1).max())
+            apart = alpha @ table[:size][:, tail] / e[tail] - 1
+            error = float(np.abs(apart).max())
             if best is None or error < 0.5 * best[0]:
                 used = np.unique(np.geomspace(n // share, n - 1, 500).astype(int))
-                best = error, _solve(table[:size], e, used)
+                mean = max(abs(float(part.mean())) for part in np.array_split(apart, 8))
+                best = error, _solve(table[:size], e, used), mean
     assert best is not None
-    return best[1], best[1] @ table[: best[1].size], best[0]
+    return best[1], best[1] @ table[: best[1].size], best[2]
 
 
 def _solve(table: Array, e: Array, used: NDArray[np.intp]) -> Array:
@@ -299,8 +309,8 @@ def _mixtures(first: float, alpha: Array, x: Array) -> tuple[Array, Array]:
     return out[:, 0], out[:, 1]
 
 
-def _tabulate(parts: list[_Part], variance: float, scale: float) -> tuple[dict[str, object], float]:
-    """The table of φ and how far it is from φ, relative to ``scale``; at the least density that is good enough."""
+def _tabulate(parts: list[_Part], variance: float, scale: float) -> tuple[dict[str, object], float, float]:
+    """The table of φ, how far it is from φ, relative to ``scale``, and |z|/√q at its end; at the least density that will do."""
     root = math.sqrt(variance)
     far = _FARTHEST
     while far > REACH and sum(part.rounding(far) for part in parts) > 0.1 * GOOD * scale:
@@ -335,4 +345,4 @@ def _tabulate(parts: list[_Part], variance: float, scale: float) -> tuple[dict[s
         )
         if error <= 0.3 * GOOD * scale:
             break
-    return table, error / scale
+    return table, error / scale, far

@@ -40,8 +40,10 @@ _ANGLES = 181
 _COMPLETE = 1e-13
 #: ``degree=None``: the highest degree taken, and the tail at which to stop if the series is not complete by then.
 _HIGHEST, _ENOUGH = 128, 1e-2
-#: Coefficients this small, as a part of the largest, still matter to φ at |z| = 8.
+#: Coefficients this small, as a part of the largest, still matter to φ at |z| = 8,
 _VISIBLE = 1e-28
+#: and of those that fall slowly this relative error.
+_KNOWN = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,10 +252,19 @@ def _power_series(
 
 
 def _resolved(target: DotProductKernel, series: PowerSeries, fcn: FCN) -> PowerSeries:
-    """A series that has died out into the rounding of K, to 1e-14 relative where ball arithmetic can: φ at |z| = 8 sees b_k of 1e-28."""
+    """A series as the sum of all terms needs it: φ at |z| = 8 sees b_k of 1e-28.
+
+    One that has died out into the rounding of K to 1e-14 relative, where ball arithmetic can. One that falls slowly, and is
+    known from Cauchy's integral, from a circle nearer to |ρ| = 1, where rounding errors grow less.
+    """
     b = np.asarray(series)
     last = int(np.flatnonzero(b).max(initial=0))
-    if series.tail > _COMPLETE * float(b.sum()) or last == b.size - 1 or (b[last] <= _VISIBLE * b.max()):
+    if series.tail > _COMPLETE * float(b.sum()):
+        if ((b > 0) & (series.error > _KNOWN * b)).any():
+            longer = target.taylor(4 * (b.size - 1), w_std=fcn.w_std, b_std=fcn.b_std)
+            series = PowerSeries(longer[: b.size], error=longer.error[: b.size], tail=series.tail)
+        return series
+    if last == b.size - 1 or b[last] <= _VISIBLE * b.max():
         return series
     found = exact(target, min(4 * last + 64, b.size - 1), fcn.w_std, fcn.b_std)
     return found if found is not None else series

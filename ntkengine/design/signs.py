@@ -36,6 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from ntkengine import quadrature
+from ntkengine._check import real_array
 from ntkengine.errors import InputError
 from ntkengine.hermite import hermite_values
 
@@ -184,7 +185,7 @@ def choose(
             return np.ones(a.size)
         criterion = Roughness(a) if rule == "smooth" else Spread(a, kind, w_std**2, b_std**2, width)
         return _search(a, criterion, flips_decouple=rule == "smooth")
-    given = np.asarray(rule, dtype=np.float64)
+    given = real_array("signs", rule)
     if given.shape != (a.size,):
         raise InputError(f"signs have shape {given.shape}; one sign ±1 for each degree 0..{a.size - 1} is needed")
     wrong = np.flatnonzero(np.abs(given) != 1.0)

@@ -1,7 +1,7 @@
 """Shallowification: a deep network, a one-hidden-layer network designed to have the deep one's NTK, and how they train.
 
 Simon, Anand & DeWeese 2022, §4.1 and the figure "1HL ReLU, 4HL ReLU, 1HL mimic": the NTK of a deep network is computed,
-an activation function is fitted so that a single hidden layer has that kernel, the kernel is checked on networks of finite
+an activation function is found that gives a single hidden layer that kernel (the whole series of the theorem, or a fit), the kernel is checked on networks of finite
 width, and three ensembles (one hidden layer with the plain activation, the deep network, the mimic) are trained on the same
 task with the same seeds.
 
@@ -11,8 +11,9 @@ mimic is trained with the radial lift f(x) = r g(x/r), r = |x|/√d.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 from ntkengine import _jit
 from ntkengine.activations import Activation, activation
 from ntkengine.activations import registry as families
-from ntkengine.design.fit import Design, fit_activation
+from ntkengine.design import Design, fit_activation, reverse_engineer
+from ntkengine.design.verify import Verification
 from ntkengine.errors import DivergenceError, InputError
 from ntkengine.experiments.progress import Advance, Progress, Silent
 from ntkengine.finite.network import Networks, check_shape, parameter_count
@@ -50,7 +52,8 @@ _TRAINING_ORDER = ("shallow", "mimic", "deep")
 #: A loss this many times its first value has diverged, finite or not.
 _GROWN = 1e3
 _ANGLES = 181
-_CHECK_ANGLES = 33
+#: The family that stands for the whole series of the theorem, with nothing to fit.
+EXACT = "exact"
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Plan:
     activation: str = "relu"
     w_std: float = 2**0.5
     b_std: float = 0.1
-    family: str = "relu2_cos"
+    family: str = "exact"
     task: str = "balance-scale"
     task_options: dict[str, Any] = field(default_factory=dict)
     csv: str | None = None
@@ -96,9 +99,10 @@ class _State:
     plan: Plan
     task: Task
     design: Design
+    design_seconds: float
     base: Activation
     lifted: bool
-    check: dict[str, NDArray[np.float64]]
+    check: Verification
     networks: dict[str, FCN]
     sizes: dict[str, int] = field(default_factory=dict)
     histories: dict[str, History] = field(default_factory=dict)
@@ -184,7 +188,8 @@ def _check(plan: Plan, watch: Progress) -> tuple[Activation, FCN, FCN, Task]:
         raise InputError(f"check_members must be ≥ 2, so that a spread exists, not {plan.check_members}")
     _jit.thread_count(plan.threads)
     base = activation(plan.activation)
-    families.get(plan.family)
+    if plan.family != EXACT:
+        families.get(plan.family)
     deep = FCN(base, depth=plan.depth, w_std=plan.w_std, b_std=plan.b_std)
     shallow = FCN(base, depth=1, w_std=plan.w_std, b_std=plan.b_std)
     with watch.stage("reading the data"):
@@ -202,38 +207,23 @@ def _check(plan: Plan, watch: Progress) -> tuple[Activation, FCN, FCN, Task]:
 
 def _design(plan: Plan, base: Activation, shallow: FCN, deep: FCN, task: Task, watch: Progress) -> _State:
     """Compute the target, fit it, and check the fit at finite width."""
-    with watch.stage(f"fitting {plan.family} to the NTK of {label(plan, 'deep')}") as advance:
-        design = fit_activation(
-            deep.kernel("ntk"), plan.family, starts=plan.starts, seed=plan.seed, progress=advance
-        )
+    what = "summing the series for" if plan.family == EXACT else f"fitting {plan.family} to"
+    began = time.perf_counter()
+    with watch.stage(f"{what} the NTK of {label(plan, 'deep')}") as advance:
+        target = deep.kernel("ntk")
+        if plan.family == EXACT:
+            design: Design = reverse_engineer(target, "ntk", "all")
+        else:
+            design = fit_activation(target, plan.family, starts=plan.starts, seed=plan.seed, progress=advance)
+    seconds = time.perf_counter() - began
     lifted = plan.lift == "on" or (plan.lift == "auto" and task.norms_vary)
-    mimic = FCN(
-        design.activation, depth=1, w_std=design.fcn.w_std, b_std=design.fcn.b_std, radial_lift=lifted
-    )
-    with watch.stage(f"checking the NTK at width {plan.width}") as advance, _jit.blas_single_thread():
-        check = _check_at_width(plan, design, task.n_inputs, advance)
-    return _State(plan, task, design, base, lifted, check, {"shallow": shallow, "deep": deep, "mimic": mimic})
-
-
-def _check_at_width(
-    plan: Plan, design: Design, n_inputs: int, advance: Any
-) -> dict[str, NDArray[np.float64]]:
-    """Empirical NTK of the designed network between one point of the sphere and points at all angles from it."""
-    d = max(n_inputs, 2)
-    angles = np.linspace(0.0, np.pi, _CHECK_ANGLES)
-    rng = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(1 << 20,)))
-    frame, _ = np.linalg.qr(rng.standard_normal((d, 2)))
-    points = np.sqrt(d) * (np.cos(angles)[:, None] * frame[:, 0] + np.sin(angles)[:, None] * frame[:, 1])
-    curves = []
-    for member in range(plan.check_members):
-        nets = design.fcn.init(width=plan.width, n_inputs=d, seed=plan.seed, members=[member])
-        curves.append(nets.empirical_ntk(points[:1], points)[0, 0].astype(np.float64))
-        advance(member + 1, plan.check_members)
-    return {
-        "angle": angles,
-        "curves": np.array(curves),
-        "designed": np.asarray(design.kernel.at_angle(angles)),
-    }
+    mimic = replace(design.fcn, radial_lift=lifted)
+    with watch.stage(f"checking the NTK at width {plan.width}") as advance:
+        check = design.verify(
+            plan.width, plan.check_members, plan.seed, n_inputs=max(task.n_inputs, 2), progress=advance
+        )
+    networks = {"shallow": shallow, "deep": deep, "mimic": mimic}
+    return _State(plan, task, design, seconds, base, lifted, check, networks)
 
 
 def _init(state: _State, name: str, members: int) -> Networks:
@@ -366,11 +356,11 @@ def _record(state: _State, status: str, compile_seconds: float) -> Run:
             "NTK of one hidden layer of the base activation",
         ),
         "check_angle": Variable(
-            ("check_angle",), state.check["angle"], "rad", "angles of the finite-width check"
+            ("check_angle",), state.check.angles, "rad", "angles of the finite-width check"
         ),
         "empirical_kernel": Variable(
             ("check_member", "check_angle"),
-            state.check["curves"],
+            state.check.curves,
             "",
             f"empirical NTK of the designed network, width {plan.width}",
         ),
@@ -396,19 +386,19 @@ def _record(state: _State, status: str, compile_seconds: float) -> Run:
     record = Run.new("shallowify", asdict(plan))
     record.variables = variables
     record.status = status
-    sem = state.check["curves"].std(axis=0, ddof=1) / np.sqrt(plan.check_members)
-    mean = state.check["curves"].mean(axis=0)
-    bias = mean - state.check["designed"]
-    gap = mean - np.asarray(design.target.at_angle(state.check["angle"]))
+    check = state.check
+    sem, bias, gap = check.standard_error, check.mean - check.designed, check.mean - check.target
     record.results = {
         "design": {
             "family": plan.family,
+            "activation": str(design.activation),
             "parameters": design.activation.parameters,
+            "angles": design.angles.size,
             "squared_error": design.squared_error,
             "max_error": design.max_error,
             "rms_error": design.rms_error,
             "target_at_1": float(design.target(1.0)),
-            "seconds": design.seconds,
+            "seconds": state.design_seconds,
         },
         "check": {
             "width": plan.width,
@@ -418,7 +408,7 @@ def _record(state: _State, status: str, compile_seconds: float) -> Run:
             "rms_z_score": float(np.sqrt(np.mean((bias[sem > 0] / sem[sem > 0]) ** 2)))
             if (sem > 0).any()
             else 0.0,
-            "spread_at_1": float(state.check["curves"][:, 0].std(ddof=1)),
+            "spread_at_1": float(check.curves[:, 0].std(ddof=1)),
         },
         "task": {
             "name": task.name,

@@ -64,7 +64,7 @@ def parse_activation(text: str, /, **parameters: float) -> Activation:
     >>> phi.derivative([0.0, 2.0])
     array([0. , 1.4])
     >>> phi.kinks
-    (Kink(location=1.0, jump=0.0, slope_jump=1.0, curvature_jump=0.0, third_jump=0.0),)
+    (Kink(location=1.0, jump=0.0, slope_jump=1.0, curvature_jump=0.0, third_jump=0.0, log_slope=0.0),)
     """
     name = normal_text(text)
     formula = _formula(name)

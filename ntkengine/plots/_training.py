@@ -1,65 +1,24 @@
-"""Figures from stored records and arrays: draws them, computes nothing but axis limits and means.
-
-One style for all: colours of Okabe & Ito (told apart with any colour vision), a legend in every first panel, sizes legible
-at a paper's column width. Every function returns a :class:`matplotlib.figure.Figure`; :func:`save` writes it.
-"""
+"""Figures of training runs."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import textwrap
-from collections.abc import Callable, Iterator
-from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkengine.errors import InputError, StoreError
+from ntkengine.plots._style import COLOURS, STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import ArrayLike
 
     from ntkengine.store import Run
 
-__all__ = [
-    "COLOURS",
-    "FIGURES",
-    "check_path",
-    "draw",
-    "figure_format",
-    "network_kernel",
-    "save",
-    "shallowify",
-]
-
-COLOURS = {"blue": "#0072B2", "orange": "#D55E00", "green": "#009E73", "pink": "#CC79A7", "grey": "#5F5F5F"}
-
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9,
-    "legend.fontsize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 1.6,
-    "legend.frameon": False,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "svg.hashsalt": "ntkengine",
-    "savefig.dpi": 160,
-}
+__all__ = ["shallowify"]
 
 #: Colour and line style of the three ensembles of shallowify, in stored order: shallow, deep, mimic.
 _ENSEMBLES = ((COLOURS["grey"], ":"), (COLOURS["blue"], "-"), (COLOURS["orange"], "--"))
-
 
 #: Variables of training curves and their titles, in the order they are drawn.
 _CURVES = {
@@ -70,133 +29,12 @@ _CURVES = {
 }
 
 
-def draw(run: Run) -> Figure:
-    """The figure of a run, by its kind.
-
-    Raises
-    ------
-    InputError
-        If there is no figure for that kind.
-    """
-    if run.kind not in FIGURES:
-        raise InputError(
-            f"no figure is drawn for runs of kind {run.kind!r}; known: {', '.join(sorted(FIGURES))}"
-        )
-    return FIGURES[run.kind](run)
-
-
-def figure_format(path: str | os.PathLike[str]) -> str:
-    """The format that a figure's path asks for: ``"png"``, ``"svg"`` or ``"pdf"``; InputError for any other ending."""
-    kind = Path(path).suffix.lower().lstrip(".")
-    if kind not in ("png", "svg", "pdf"):
-        raise InputError(f"a figure's path must end in .png, .svg or .pdf, not {str(path)!r}")
-    return kind
-
-
-def check_path(path: str | os.PathLike[str]) -> None:
-    """InputError or StoreError if a figure could not be written there; makes the folder, leaves nothing in it."""
-    figure_format(path)
-    target = Path(path)
-    if target.is_dir():
-        raise InputError(f"the figure's path {str(path)!r} is a folder; name a file")
-    with _writing(target) as temporary:
-        temporary.touch()
-        temporary.unlink()
-
-
-@contextlib.contextmanager
-def _writing(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target``; on failure it is removed and the cause becomes a StoreError."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise StoreError(
-            f"cannot write the figure {target}: {error.strerror or error}; choose another path"
-        ) from error
-
-
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as PNG, SVG or PDF, by the path's ending; whole or not at all.
-
-    Raises
-    ------
-    InputError
-        If the ending is not one of these.
-    StoreError
-        If the file cannot be written.
-    """
-    import matplotlib as mpl
-
-    kind = figure_format(path)
-    target = Path(path)
-    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with _writing(target) as temporary, mpl.rc_context(_STYLE):
-        figure.savefig(temporary, format=kind, metadata=metadata)
-        os.replace(temporary, target)
-    return target
-
-
-def network_kernel(angle: ArrayLike, nngp: ArrayLike, ntk: ArrayLike, title: str = "") -> Figure:
-    """NNGP kernel and NTK of one network: K(c) against the cosine, and K(cos θ)/K(1) against the angle.
-
-    The second panel shows both shapes where one kernel is much larger than the other.
-
-    Parameters
-    ----------
-    angle : (n,) array
-        θ in radians, increasing from 0 to π.
-    nngp, ntk : (n,) arrays
-        Both kernels at these angles.
-    title : str
-        Above both panels, each line wrapped; ``σ_w`` and ``σ_b`` are set as symbols.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import ntkengine as nk
-    >>> net, angle = nk.FCN("relu", depth=3, w_std=2**0.5), np.linspace(0, np.pi, 181)
-    >>> nngp, ntk = (net.kernel(kind).at_angle(angle) for kind in ("nngp", "ntk"))
-    >>> figure = nk.plots.network_kernel(angle, nngp, ntk, "3 hidden layers of relu, σ_w = √2")
-    >>> [ax.get_xlabel() for ax in figure.axes]
-    ['cosine c', 'angle θ (degrees)']
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    theta = np.asarray(angle, dtype=np.float64)
-    curves = (("NTK", ntk, COLOURS["blue"], "-"), ("NNGP", nngp, COLOURS["orange"], "--"))
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 3.1), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for label, values, colour, style in curves:
-            k = np.asarray(values, dtype=np.float64)
-            left.plot(np.cos(theta), k, color=colour, ls=style, label=label)
-            right.plot(np.degrees(theta), k / (k[0] or 1.0), color=colour, ls=style)
-        left.set(xlabel="cosine c", ylabel="K(c)", xticks=[-1, -0.5, 0, 0.5, 1])
-        right.set(xlabel="angle θ (degrees)", ylabel="K(cos θ) / K(1)", xticks=[0, 45, 90, 135, 180])
-        for ax in (left, right):
-            ax.margins(x=0.02)
-        left.legend()
-        if title:
-            lines = [textwrap.wrap(line, 92) for line in title.splitlines()]
-            short = [[*line[:1], f"{line[1]} …"] if len(line) > 2 else line for line in lines]
-            text = "\n".join(chain.from_iterable(short)).replace("$", r"\$")
-            for name, symbol in (("σ_w", r"$\sigma_w$"), ("σ_b", r"$\sigma_b$")):
-                text = text.replace(name, symbol)
-            figure.suptitle(text, fontsize=9.5)
-    return figure
-
-
 def shallowify(run: Run) -> Figure:
     """Activation, kernels and training curves of a ``shallowify`` run, in seven panels (five for regression)."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11.4, 6.0), layout="constrained")
         grid = figure.add_gridspec(2, 12)
         for column, panel in enumerate((_activation_panel, _kernel_panel, _kernel_error_panel)):
@@ -329,7 +167,3 @@ def _curves_panel(ax: Axes, run: Run, name: str, title: str) -> None:
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter("")
     ax.set(xlabel="epoch", title=title)
-
-
-#: Figure functions by kind of run.
-FIGURES: dict[str, Callable[[Run], Figure]] = {"shallowify": shallowify}
