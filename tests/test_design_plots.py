@@ -55,15 +55,14 @@ def test_four_panels_draw_the_record(tmp_path):
     ],
     ids=["negative coefficients", "constant", "no series", "many terms"],
 )
-def test_odd_designs_are_drawn_too(plan, tmp_path):
+def test_odd_designs_are_drawn_too(plan):
     found = run(plan).record
     figure = plots.draw(found)
     drawn = lines(figure.axes[3])
     assert ("target, negative" in drawn) == (plan.target.formula == "c - 0.2*c**3")
     assert ("target" in drawn) == (plan.target.formula != "abs(c)")
     assert figure.axes[3].get_xscale() == ("symlog" if plan.degree == 100 else "linear")
-    assert plots.save(figure, tmp_path / "d.png").stat().st_size > 10_000
-    (tmp_path / "d.png").unlink()
+    figure.draw_without_rendering()
 
 
 def test_a_long_formula_with_dollars_has_a_short_title():

@@ -1,4 +1,4 @@
-"""The sum of the theorem's series to all degrees: φ, its derivative, its kernel and its size, against sums and integrals of the tests' own."""
+"""The theorem's series summed to all degrees: φ, φ', kernel and size, against sums and integrals of the tests' own."""
 
 import functools
 import math
@@ -93,6 +93,9 @@ def test_phi_is_the_sum_of_the_whole_series(name):
 
 
 @pytest.mark.heavy
+@pytest.mark.filterwarnings(
+    "ignore::ntkengine.errors.AccuracyWarning"
+)  # of E[φ'φ'], which the NNGP kernel does not have
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
 @pytest.mark.parametrize(("name", "depth"), [("relu", 2), ("relu", 8), ("relu", 16), ("erf", 4)])
 def test_phi_is_the_sum_for_more_networks(name, depth, kind):
@@ -119,8 +122,11 @@ def test_other_input_variances_scale_z():
 @pytest.mark.parametrize("name", SUMS)
 def test_hermite_coefficients_of_phi(name):
     design, a = SUMS[name]()
-    side, w = oracle._octaves(9.0, 26)  # graded towards the cusp
-    z, w = np.concatenate([-side, side]), np.concatenate([w, w]) * np.exp(-np.concatenate([side, side]) ** 2 / 2)
+    side, w = oracle.half_line(reach=13.0)
+    z, w = (
+        np.concatenate([-side, side]),
+        np.concatenate([w, w]) * np.exp(-(np.concatenate([side, side]) ** 2) / 2),
+    )
     phi = design.activation(z) * w / math.sqrt(2 * math.pi)
     before, here = np.zeros_like(z), np.ones_like(z)
     signed = oracle.signed(a)
@@ -151,7 +157,8 @@ def test_integral_representation():
         return -4 * t**3 * math.log(t) * z * math.exp(-z * z * t * t / 2 / (1 - t * t)) * (1 - t * t) ** -1.5
 
     for z in (0.03, 0.5, 1.0, 3.0, 7.5):
-        sums = [quad(f, 0, 1, args=(z,), limit=400, epsabs=1e-11, points=[0.9, 0.99, 0.9999])[0] for f in (even, odd)]  # fmt: skip
+        options = {"args": (z,), "limit": 400, "epsabs": 1e-11, "points": [0.9, 0.99, 0.9999]}
+        sums = [quad(f, 0, 1, **options)[0] for f in (even, odd)]
         for sign in (1, -1):
             assert float(made.activation(sign * z)) == pytest.approx(sums[0] + sign * sums[1], abs=1e-6)
 
@@ -259,6 +266,13 @@ def test_derivative_elsewhere_is_the_slope_of_phi():
 def test_refusals(target, kind, text):
     with pytest.raises(InputError, match=text):
         nk.reverse_engineer(target, kind, "all")
+
+
+@pytest.mark.heavy
+def test_refusal_of_a_network_too_deep_for_these_degrees():
+    kernel = nk.FCN("relu", depth=64, w_std=W_STD, b_std=B_STD).kernel("ntk")
+    with pytest.raises(InputError, match="far beyond degree 8192"):
+        nk.reverse_engineer(kernel, "ntk", "all")
 
 
 def test_only_the_papers_signs_have_a_limit():

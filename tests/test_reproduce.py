@@ -177,7 +177,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     found = Store("runs").read(next(tmp_path.glob("runs/*.h5")))
     assert found.config == {"width": 64, "members": 4, "seed": 0}
     assert (tmp_path / "f.svg").stat().st_size > 10_000
-    assert plots.save(plots.draw(found), tmp_path / "again.png").stat().st_size > 10_000
+    assert len(plots.draw(found).axes) == 8
     assert len(list(tmp_path.glob("runs/*.png"))) == 1
 
 

@@ -42,8 +42,8 @@ _REACH = 3.0
 class FlexibleFamily(ActivationFamily):
     """A family of functions of any size J; called with its vectors it makes the activation.
 
-    The family of that activation is :meth:`of_size`, in which every entry of a vector is a :class:`Parameter` of its own: that is
-    what fits see.
+    The family of that activation is :meth:`of_size`, in which every entry of a vector is a :class:`Parameter` of its own: that
+    is what fits see.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ class FlexibleFamily(ActivationFamily):
     #: Smallest size, and the one that fits take unless told.
     least: ClassVar[int] = 1
     usual: ClassVar[int] = 8
-    #: Names of the vectors.
-    vectors: ClassVar[tuple[str, ...]] = ()
+    #: Names of the vectors, and what the names of their entries begin with.
+    vectors: ClassVar[dict[str, str]] = {}
     #: Names of the other parameters.
     numbers: ClassVar[tuple[str, ...]] = ()
 
@@ -88,12 +88,8 @@ class FlexibleFamily(ActivationFamily):
         """The parameters of one size, in the order of their values."""
         raise NotImplementedError
 
-    def stacked(self, vectors: dict[str, Array], numbers: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """Checked vectors and numbers as values of the entries, by name, and the size."""
-        raise NotImplementedError
-
     def resembling(self, function: Callable[[Array], Array], scale: float, trial: int) -> tuple[float, ...]:
-        """Values of a member near a function of z, for |z| up to a few ``scale``; another choice of places for another trial."""
+        """Values of a member near a function of z, for |z| up to a few ``scale``; with other places for other trials."""
         raise NotImplementedError
 
     @property
@@ -113,9 +109,7 @@ class FlexibleFamily(ActivationFamily):
         vectors = {}
         for name in self.vectors:
             if name not in values:
-                raise InputError(
-                    f"{owner} needs {name}, a vector with an entry for each of its {self.places}"
-                )
+                raise InputError(f"{owner} needs {name}, a vector")
             vectors[name] = real_array(f"{name} of {owner}", values[name])
             if vectors[name].ndim != 1:
                 raise InputError(f"{name} of {owner} has shape {vectors[name].shape}; it must be a vector")
@@ -123,13 +117,13 @@ class FlexibleFamily(ActivationFamily):
         if len(set(lengths.values())) > 1:
             raise InputError(f"vectors of {owner} differ in length: {lengths}")
         numbers = {name: values[name] for name in self.numbers if name in values}
-        entries, size = self.stacked(vectors, numbers)
-        return super(FlexibleFamily, self.of_size(size)).__call__(**entries)
-
-    @property
-    def places(self) -> str:
-        """What the size counts."""
-        return self.vectors[0]
+        entries = {
+            f"{self.vectors[name]}{j + 1}": entry
+            for name, vector in vectors.items()
+            for j, entry in enumerate(vector.tolist())
+        }
+        family = self.of_size(lengths.popitem()[1])
+        return super(FlexibleFamily, family).__call__(**numbers, **entries)
 
 
 @lru_cache(maxsize=4 * MAX_SIZE)
@@ -157,7 +151,7 @@ def _kinks_pair(z, p):  # type: ignore[no-untyped-def]
         a, v = p[2 + j], z - p[2 + count + j]
         phi += a * (zero if v < zero else v)
         dphi += a if v > zero else zero
-    return phi, dphi + zero * z
+    return phi, dphi
 
 
 @cache  # never dropped: compiled loops hold its address
@@ -177,7 +171,7 @@ def _kinks_run(n, z, params, phi, dphi):  # type: ignore[no-untyped-def]
         for i in range(count):
             rows[i] = z_run[first + i]
         for i in range(_BLOCK):
-            rows[i + _BLOCK], rows[i + 2 * _BLOCK] = slope * rows[i] + offset, slope + zero * rows[i]
+            rows[i + _BLOCK], rows[i + 2 * _BLOCK] = slope * rows[i] + offset, slope
         for k in range(3, 3 + 2 * size, 8):
             a0, b0, a1, b1 = p[k], p[k + 1], p[k + 2], p[k + 3]
             a2, b2, a3, b3 = p[k + 4], p[k + 5], p[k + 6], p[k + 7]
@@ -217,7 +211,7 @@ class KinksFamily(FlexibleFamily):
     ['c', 'd', 'a1', 'a2', 'b1', 'b2']
     """
 
-    vectors = ("a", "b")
+    vectors: ClassVar[dict[str, str]] = {"a": "a", "b": "b"}
     numbers = ("c", "d")
 
     def entries(self, size: int) -> tuple[Parameter, ...]:
@@ -230,11 +224,6 @@ class KinksFamily(FlexibleFamily):
             *(Parameter.shift(f"b{j + 1}", float(places[j]), "kink") for j in range(size)),
         )
 
-    def stacked(self, vectors: dict[str, Array], numbers: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """The entries by name, and J."""
-        named = {f"{name}{j + 1}": float(v) for name in "ab" for j, v in enumerate(vectors[name])}
-        return {**numbers, **named}, vectors["a"].size
-
     def named(self, values: tuple[float, ...]) -> dict[str, Any]:
         """The vectors and numbers, as they are given to the family."""
         size = (len(values) - 2) // 2
@@ -246,12 +235,15 @@ class KinksFamily(FlexibleFamily):
         return super().compile(dtype) if len(self.parameters) <= 2 + 2 * UNROLLED else _kinks_tile(dtype)
 
     def packed(self, values: tuple[float, ...]) -> ArrayLike:
-        """The parameters as the tile reads them: many kinks as count, c, d, then a_j, b_j in pairs, filled up to fours."""
+        """The parameters as the tile reads them: many kinks as count, c, d, then a_j, b_j in pairs, made up to fours by halves."""
         size = (len(values) - 2) // 2
         if size <= UNROLLED:
             return values
         pairs = np.zeros((-(-size // 4) * 4, 2))
         pairs[:size, 0], pairs[:size, 1] = values[2 : 2 + size], values[2 + size :]
+        for j in range(size, len(pairs)):  # not by zeros, or φ(inf) would be 0·inf
+            pairs[j] = pairs[j - 1]
+            pairs[j - 1 : j + 1, 0] /= 2
         return np.concatenate([[len(pairs), values[0], values[1]], pairs.ravel()])
 
     @property
@@ -297,10 +289,10 @@ def _powers_beyond(h: Array, order: int, degree: int) -> Array:
     for k in range(min(order, degree) + 1):
         out[:, k] = moments[order - k] / (math.factorial(order - k) * math.sqrt(math.factorial(k)))
     if degree > order:
-        root = np.exp(-0.25 * h * h) / (2 * math.pi) ** 0.25
-        k = np.arange(order + 1.0, degree + 1)
-        falling = np.prod([k - i for i in range(order + 1)], axis=0)
-        out[:, order + 1 :] = root[:, None] * hermite_functions(h, degree - order - 1) / np.sqrt(falling)
+        root = np.exp(-0.25 * h * h)[:, None] / (2 * math.pi) ** 0.25
+        degrees = np.arange(order + 1.0, degree + 1)
+        falling = np.prod([degrees - i for i in range(order + 1)], axis=0)
+        out[:, order + 1 :] = root * hermite_functions(h, degree - order - 1) / np.sqrt(falling)
     return out
 
 
@@ -387,8 +379,8 @@ def spline_expansion(values: Array, density: int, start: int, variance: float, d
 class SplineFamily(FlexibleFamily):
     """The natural cubic spline through J values: C², piecewise cubic, linear beyond the outer knots; J odd, from 3 to 63.
 
-    The knots are 0 and ± the first nodes of a table (:func:`spline_knots`), so that the tile of tables serves splines too: evenly
-    spaced up to 2^start, then twice as wide in every octave. φ is linear in the values.
+    The knots are 0 and ± the first nodes of a table (:func:`spline_knots`), so that the tile of tables serves splines too:
+    evenly spaced up to 2^start, then twice as wide in every octave. φ is linear in the values.
 
     Parameters of the call
     ----------------------
@@ -409,7 +401,7 @@ class SplineFamily(FlexibleFamily):
 
     least = 3
     usual = 17
-    vectors = ("values",)
+    vectors: ClassVar[dict[str, str]] = {"values": "y"}
     numbers = ("density", "start")
 
     def _checked_size(self, size: int) -> int:
@@ -433,12 +425,6 @@ class SplineFamily(FlexibleFamily):
             ),
         )
 
-    def stacked(self, vectors: dict[str, Array], numbers: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """The entries by name, and J."""
-        return {**numbers, **{f"y{j + 1}": float(v) for j, v in enumerate(vectors["values"])}}, vectors[
-            "values"
-        ].size
-
     def named(self, values: tuple[float, ...]) -> dict[str, Any]:
         """The vectors and numbers, as they are given to the family."""
         return {"values": Coefficients(values[2:]), "density": int(values[0]), "start": int(values[1])}
@@ -448,7 +434,7 @@ class SplineFamily(FlexibleFamily):
         return tabulated._table_tile(dtype)
 
     def packed(self, values: tuple[float, ...]) -> ArrayLike:
-        """The parameters as the tile of tables reads them: a header, then c_0..c_3 from every knot outwards, right side first."""
+        """The parameters as the tile of tables reads them: a header, c_0..c_3 from each knot outwards, right side first."""
         y, density, start = _split(values)
         count = y.size // 2 + 1
         slopes = _slope_matrix(y.size, density, start) @ y

@@ -1,10 +1,11 @@
-"""The kernel of a one-hidden-layer network at fixed angles as a fast function of the activation's parameters, with its Jacobian.
+"""The kernel of a one-hidden-layer network at fixed angles as a fast function of the activation's parameters, with Jacobian.
 
 With φ(√q z) = B(z) + S(z), B a sum of ramps s_j (z − h_j)₊ and S smooth, w_k = 1 (NNGP) or 1 + k (NTK):
 
     K(ρ) = K_B(ρ) + Σ_k w_k S_k (S_k + 2 B_k) ρ^k,    dK = dK_B + 2 Σ_k w_k ((B_k + S_k) dS_k + S_k dB_k) ρ^k,
 
-where K_B and its derivatives are known (:mod:`ntkengine.design._pairs`) and S_k falls fast (Simon, Anand & DeWeese 2022, theorem 3.1).
+where K_B and its derivatives are known (:mod:`ntkengine.design._pairs`) and S_k falls fast (Simon, Anand & DeWeese 2022,
+theorem 3.1).
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ class Objective:
         The derivatives of S and of the ramps are differences, over steps that only φ is computed for.
         """
         span = steps(self.family, values) if gradient else np.zeros(values.size)
-        moving = np.flatnonzero(span)
+        moving = np.flatnonzero(span).tolist()
         rows = np.vstack([values, *(moved(values, i, span[i]) for i in moving)])
         ramps = [self._ramps(row) for row in rows]
         if any(found is None or found[0].size != ramps[0][0].size for found in ramps):  # type: ignore[index]
@@ -209,9 +210,9 @@ class Objective:
         if gradient:
             shifted, bent = (np.zeros((locations.shape[1], values.size)) for _ in range(2))
             by_smooth = np.zeros((coefficients.shape[1], values.size))
-            shifted[:, moving] = ((locations[1:] - locations[0]) / span[moving, None]).T
-            bent[:, moving] = ((slopes[1:] - slopes[0]) / span[moving, None]).T
-            by_smooth[:, moving] = (coefficients[1:] / span[moving, None]).T
+            shifted[:, moving] = ((locations[1:] - locations[0]) / span[moving][:, None]).T
+            bent[:, moving] = ((slopes[1:] - slopes[0]) / span[moving][:, None]).T
+            by_smooth[:, moving] = (coefficients[1:] / span[moving][:, None]).T
             by = shifted, bent, by_smooth
         return _Parts(locations[0], slopes[0], coefficients[0], by)
 

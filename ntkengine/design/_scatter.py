@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ntkengine import quadrature
+from ntkengine.activations.base import ActivationFamily
 from ntkengine.activations.flexible import KinksFamily, SplineFamily, spline_knots
 from ntkengine.design._pairs import evaluate_rows
 from ntkengine.infinite.fcn import FCN
@@ -17,6 +18,7 @@ from ntkengine.infinite.fcn import FCN
 __all__ = ["STEP", "Scatter", "Spread", "moved", "steps"]
 
 Array = NDArray[np.float64]
+Reals = NDArray[np.floating[Any]]
 
 #: The rule ends this many standard deviations out, and has this many panels between.
 _REACH, _PANELS = 12.0, 56
@@ -94,13 +96,13 @@ class Scatter:
             ]
         )
 
-    def _integrands(self, phi: Array, slope: Array) -> tuple[Array, Array, Array, Array]:
+    def _integrands(self, phi: Reals, slope: Reals) -> tuple[Reals, Reals, Reals, Reals]:
         """X, X² averaged over r, φ² and φ⁴."""
         value, moved_part = phi * phi, self.slope_weight * slope * slope
         fourth = value * value + 2 * value * moved_part + 3 * moved_part * moved_part
         return value + moved_part, fourth, value, value * value
 
-    def _spread(self, phi: Array, slope: Array, weights: Array) -> tuple[Spread, Array]:
+    def _spread(self, phi: Reals, slope: Reals, weights: Array) -> tuple[Spread, Array]:
         """The spread and the four integrals that it is made of."""
         with np.errstate(over="ignore", invalid="ignore"):
             integrands = self._integrands(phi, slope)
@@ -146,7 +148,7 @@ class Scatter:
             out[:, i] = (there - locations) / (step or 1.0)
         return out
 
-    def _tangents(self, values: Array, z: Array) -> tuple[Array, Array, Array, Array]:
+    def _tangents(self, values: Array, z: Array) -> tuple[Reals, Reals, Array, Array]:
         """φ and φ' at √q z, (n,), and their derivatives by the parameters, (P, n)."""
         if isinstance(self.family, KinksFamily):
             count = (values.size - 2) // 2
@@ -163,11 +165,11 @@ class Scatter:
             basis, slopes = self._spline_basis(values.size - 2, int(values[0]), int(values[1]))
             return values[2:] @ basis[2:], values[2:] @ slopes[2:], basis, slopes
         span = steps(self.family, values)
-        moving = np.flatnonzero(span)
+        moving = np.flatnonzero(span).tolist()
         phi, slope = self._rows(np.vstack([values, *(moved(values, i, span[i]) for i in moving)]), z)
         by_phi, by_slope = np.zeros((2, values.size, z.size))
-        by_phi[moving] = (phi[1:] - phi[0]) / span[moving, None]
-        by_slope[moving] = (slope[1:] - slope[0]) / span[moving, None]
+        by_phi[moving] = (phi[1:] - phi[0]) / span[moving][:, None]
+        by_slope[moving] = (slope[1:] - slope[0]) / span[moving][:, None]
         return phi[0], slope[0], by_phi, by_slope
 
     def _rows(self, rows: Array, z: Array) -> tuple[Array, Array]:
@@ -178,7 +180,7 @@ class Scatter:
 
     @lru_cache(maxsize=16)  # noqa: B019  lives as long as one fit
     def _spline_basis(self, size: int, density: int, start: int) -> tuple[Array, Array]:
-        """φ and φ' of the splines with one value 1 and the others 0, at the nodes of the rule; (2 + size, n), two rows of zeros."""
+        """φ and φ' by density, start and the values, at the nodes of the rule: zeros, and splines with one value 1; (P, n)."""
         rows = np.hstack([np.tile([density, start], (size, 1)), np.eye(size)])
         z, _ = self._rule(self._locations(rows[0]))
         phi, slope = self._rows(rows, z)
@@ -186,10 +188,10 @@ class Scatter:
         return np.vstack([empty, phi]), np.vstack([empty, slope])
 
 
-def steps(family: object, values: Array) -> Array:
+def steps(family: ActivationFamily, values: Array) -> Array:
     """Steps of the parameters for differences, (P,), towards the inside of their bounds; 0 for integers."""
     out = STEP * np.maximum(1.0, np.abs(values))
-    for i, parameter in enumerate(family.parameters):  # type: ignore[attr-defined]
+    for i, parameter in enumerate(family.parameters):
         if parameter.integer:
             out[i] = 0.0
         elif values[i] + out[i] > parameter.upper:

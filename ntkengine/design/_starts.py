@@ -36,8 +36,11 @@ def starts(
 ) -> Iterator[Array]:
     """``count`` vectors of parameter values, (P,) each, within the bounds (P, 2)."""
     generator = np.random.default_rng(np.random.SeedSequence(seed))
-    found = _likenesses if isinstance(family, FlexibleFamily) else _draws
-    for values in found(family, objective, target, bounds, count, generator):
+    if isinstance(family, FlexibleFamily):
+        found = _likenesses(family, objective, target, count, generator)
+    else:
+        found = _draws(family, objective, target, bounds, count, generator)
+    for values in found:
         yield inside(family, bounds, values)
 
 
@@ -54,8 +57,8 @@ def inside(family: ActivationFamily, bounds: Array, values: Array) -> Array:
 
 
 def _likenesses(
-    family: FlexibleFamily, objective: Objective, target: Array, bounds: Array, count: int, generator: np.random.Generator
-) -> Iterator[Array]:  # fmt: skip
+    family: FlexibleFamily, objective: Objective, target: Array, count: int, generator: np.random.Generator
+) -> Iterator[Array]:
     """Members of the family like ``φ = Σ_k s_k a_k h_k`` (theorem 3.1 of Simon, Anand & DeWeese 2022).
 
     The signs s_k are + + − −, ..., for which φ stays small; after one start of every kind, those of low degrees are random.

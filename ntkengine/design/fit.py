@@ -1,7 +1,7 @@
 """Fit an activation of a given form so that a network with one hidden layer has a given kernel.
 
 Simon, Anand & DeWeese 2022 searched for the parameters of ``a·relu(z−b)+cz+d+e·cos(fz+g)`` with sampled networks.
-Here the kernel of each candidate is exact, and so is its Jacobian, so that plain nonlinear least squares does it, and goes further.
+Here the kernel of each candidate is exact, and its Jacobian known: plain nonlinear least squares does it, and goes further.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from ntkengine.activations.flexible import MAX_SIZE, FlexibleFamily
 from ntkengine.activations.series import SeriesFamily
 from ntkengine.design._objective import Objective
 from ntkengine.design._scatter import Scatter
-from ntkengine.design._starts import inside, starts as start_values
+from ntkengine.design._starts import inside
+from ntkengine.design._starts import starts as start_values
 from ntkengine.design.record import Design
 from ntkengine.errors import AccuracyWarning, InputError
 from ntkengine.infinite.fcn import FCN, check_kind
@@ -106,10 +107,10 @@ def fit_activation(
 ) -> FittedDesign:
     """The member of a family of activations whose one-hidden-layer network comes nearest to a kernel.
 
-    Least squares over the family's parameters, within their bounds, at evenly spaced angles from 0 to π, with the exact kernel of
-    every candidate and its exact Jacobian, ``∂K/∂p = 2 E[φ(u) ∂φ(v)/∂p]`` for the NNGP kernel. Parameters that are integers stay at
-    their defaults. The first start is the family's defaults; later ones are random, and more of them find better fits. The
-    flexible families ``"kinks"`` and ``"spline"`` start from the activations of theorem 3.1 of Simon, Anand & DeWeese 2022.
+    Least squares over the family's parameters, within their bounds, at evenly spaced angles from 0 to π, with the exact kernel
+    of every candidate and its Jacobian, ``∂K/∂p = 2 E[φ(u) ∂φ(v)/∂p]`` for the NNGP kernel. Parameters that are integers stay
+    at their defaults. The first start is the family's defaults; later ones are random, and more of them find better fits.
+    The flexible families ``"kinks"`` and ``"spline"`` start from the activations of theorem 3.1 of Simon, Anand & DeWeese 2022.
 
     Parameters
     ----------
@@ -133,9 +134,9 @@ def fit_activation(
     bounds : mapping of name to (lower, upper), optional
         Bounds of parameters, besides their own. Entries a1, a2, ... of a vector can be named together: ``{"b": (-4, 4)}``.
     max_neuron_variance : float
-        Softly enforced limit on v, the relative variance of one neuron's share of the kernel at c = 1 over all z; ``inf`` for none.
-        Without one, least squares likes huge slopes where z hardly ever is: the right kernel at infinite width, and none at any
-        real one.
+        Softly enforced limit on v, the relative variance of one neuron's share of the kernel at c = 1, over all z (not only
+        those that a network visits, as in :attr:`Design.neuron_variance`); ``inf`` for none. Without one, least squares likes
+        huge slopes where z hardly ever is: the right kernel at infinite width, and none at any real one.
     kurtosis_penalty : float
         λ ≥ 0: λ max|K|² E[φ⁴]/E[φ²]² is added to the squared error, for an activation with fewer extremes.
     starts : int
@@ -221,8 +222,9 @@ def _kernel_values(fcn: FCN, kind: str, theta: Array, target: Array) -> Array:
         warnings.simplefilter("always", AccuracyWarning)
         kernel = fcn.kernel(kind)
     values = np.asarray(kernel.at_angle(theta))
-    if kernel.error > _UNIMPORTANT * np.abs(values - target).max():
-        for warning in caught:
+    matters = kernel.error > _UNIMPORTANT * np.abs(values - target).max()
+    for warning in caught:
+        if matters or not issubclass(warning.category, AccuracyWarning):
             warnings.warn(warning.message, stacklevel=3)
     return values
 
@@ -239,23 +241,28 @@ class _Search:
         self.roots = np.sqrt(weights)
         self.scale = float(np.abs(target).max()) or 1.0
         self.free = np.array([not p.integer for p in objective.family.parameters])
-        self._last: tuple[Array, Array, Array] | None = None
 
     def improve(self, values: Array, steps: int) -> tuple[Array, float]:
         """Better values, and the sum of squares there."""
         whole = values.copy()
+        last: list[tuple[Array, Array, Array]] = []
 
-        def evaluated(free: Array) -> tuple[Array, Array]:
-            if self._last is None or not np.array_equal(self._last[0], free):
+        def evaluated(free: Array) -> tuple[Array, Array, Array]:
+            if not last or not np.array_equal(last[0][0], free):
                 whole[self.free] = free
-                self._last = (free.copy(), *self.residuals(whole))
-            return self._last[1:]
+                last[:] = [(free.copy(), *self.residuals(whole))]
+            return last[0]
 
-        self._last = None
+        def errors(free: Array) -> Array:
+            return evaluated(free)[1]
+
+        def jacobian(free: Array) -> Array:
+            return evaluated(free)[2]
+
         found = least_squares(
-            lambda free: evaluated(free)[0],
+            errors,
             values[self.free],
-            jac=lambda free: evaluated(free)[1],
+            jac=jacobian,
             bounds=self.bounds[self.free].T,
             x_scale="jac",
             ftol=1e-9,

@@ -1,17 +1,17 @@
 r"""The activation of a kernel with infinitely many power-series terms, summed to the end.
 
-With signs + + − − the series ``φ(z) = Σ_k s_k a_k h_k(z)`` can be summed where its terms alone never could be (at |z| = 8 they
-are e^{16} times larger than at 0, and fall like k^{−3/2}). The signs are those of ``h_k(0)`` for even k and of ``h_k'(0)`` for odd k,
-so that Mehler's formula at x = 0 applies. Write ``a_k = e_k |h_k(0)|`` for even and ``a_k = e_k |h_k'(0)|`` for odd k. Then for
-``e_k = ∫ t^{k'} dν(t)``, k' = k or k − 1,
+With signs + + − − the series ``φ(z) = Σ_k s_k a_k h_k(z)`` can be summed where its terms alone never could be (at |z| = 8
+they are e^{16} times larger than at 0, and fall like k^{−3/2}). The signs are those of ``h_k(0)`` for even k and of
+``h_k'(0)`` for odd k, so that Mehler's formula at x = 0 applies. Write ``a_k = e_k |h_k(0)|`` for even and
+``a_k = e_k |h_k'(0)|`` for odd k. Then for ``e_k = ∫ t^{k'} dν(t)``, k' = k or k − 1,
 
     even part  φ(z) = ∫ (1 − t²)^{−1/2} exp(−z² t²/2(1 − t²)) dν(t),
     odd part   φ(z) = ∫ z (1 − t²)^{−3/2} exp(−z² t²/2(1 − t²)) dν(t):
 
 mixtures of bell curves, bounded wherever ν is tame (the paper's signs make φ(z) exp(−z²/4) the Fourier transform of the
-all-plus sum, of which this is the finished form; any other signs leave sums that grow like exp(z²/4)). The mixture is what happens at t = 1, that is
-how e_k falls at large k, and K's singularity at c = 1 decides that: where K(1) − K(c) ~ (1 − c)^p, a_k ~ k^{−τ} with τ = 1 + p/2
-for an NTK and (1 + p)/2 for an NNGP kernel, times a series in 1/k. So from some degree on
+all-plus sum, of which this is the finished form; any other signs leave sums that grow like exp(z²/4)). What matters is how
+ν ends at t = 1, that is how e_k falls at large k, and K's singularity at c = 1 decides that: where K(1) − K(c) ~ (1 − c)^p,
+a_k ~ k^{−τ} with τ = 1 + p/2 for an NTK and (1 + p)/2 for an NNGP kernel, times a series in 1/k. So from some degree on
 
     e_k = Σ_j α_j B(m + 1, γ + j + 1),   m = ⌊k/2⌋,   γ = τ − 5/4 (even), τ − 3/4 (odd),
 
@@ -48,6 +48,8 @@ Array = NDArray[np.float64]
 DEGREE = 8192
 #: The table reaches to here, and φ there is to be good to this much of √E[φ²].
 REACH, GOOD = 8.0, 1e-6
+#: What the table may miss at most.
+_REFUSED = 1e-4
 #: Beyond: to here, as long as rounding allows; no more than this part of E[φ²] may lie outside.
 _FARTHEST, _BEYOND = 10.0, 1e-6
 #: The coefficients fall like a power if log-slopes at the upper degrees agree to this.
@@ -101,8 +103,8 @@ def limit(a: Array, noise: Array, variance: float, settled: bool) -> Limit:
     Raises
     ------
     InputError
-        If the coefficients do not fall like a power of k times a series in 1/k, or so slowly that φ has no value at 0, or if φ is
-        a polynomial of so high a degree that its range is not the table's.
+        If the coefficients do not fall like a power of k times a series in 1/k, or not yet at these degrees, or so slowly
+        that φ has no value at 0; or if φ is a polynomial of so high a degree that its range is not the table's.
     """
     scale = math.sqrt(float(a @ a))
     if not scale > 0:
@@ -116,9 +118,14 @@ def limit(a: Array, noise: Array, variance: float, settled: bool) -> Limit:
         inside = float(w * quadrature.density(z) @ phi(math.sqrt(variance) * z) ** 2)
         if abs(inside / scale**2 - 1) > _BEYOND:
             raise InputError(
-                f"{abs(inside / scale**2 - 1):.1e} of E[φ²] comes from |z| > {far:g}, where no table follows φ: the series is one of "
-                f"high powers (up to {int(np.flatnonzero(a)[-1])}) only; give a finite degree"
+                f"{abs(inside / scale**2 - 1):.1e} of E[φ²] comes from |z| > {far:g}, where no table follows φ: the series "
+                f"is one of high powers (up to {int(np.flatnonzero(a)[-1])}) only; give a finite degree"
             )
+    if error > _REFUSED:
+        raise InputError(
+            f"φ could be given to {error:.0e} of √E[φ²] only: the kernel is so near to a singular one that its power series "
+            f"takes the form it has at high degrees far beyond degree {a.size - 1}; give a finite degree"
+        )
     error = max(error + math.hypot(*(part.doubt for part in parts)) / scale, 1e-15)
     z = np.linspace(-REACH, REACH, 4001) * math.sqrt(variance)
     return Limit(phi, min(exponents, default=math.inf), error, float(np.abs(phi(z)).max()))
@@ -141,20 +148,22 @@ class _Part:
         Estimated error at |z| = 8.
     """
 
-    def __init__(self, parity: int, rest: Array, alpha: Array, first: float, exponent: float, doubt: float) -> None:
+    def __init__(
+        self, parity: int, rest: Array, alpha: Array, first: float, exponent: float, doubt: float
+    ) -> None:
         self.parity, self.rest, self.alpha = parity, rest, alpha
         self.first, self.exponent, self.doubt = first, exponent, doubt
 
     @classmethod
     def finite(cls, a: Array, noise: Array, parity: int, scale: float) -> _Part:
-        """All of it in the Hermite polynomials; what follows the last coefficient falls as those before it."""
+        """All of it in the Hermite polynomials; what is unknown after the last coefficient falls as those before it."""
         rest = a * paper_signs(a.size)
         rest[1 - parity :: 2] = 0.0
         used = np.flatnonzero(rest)
         doubt = float(np.linalg.norm((noise * _size(a.size))[used]))
-        if used.size > 2:
-            last, half = used[-1], used[used.size // 2]
-            fall = min((a[last] / a[half]) ** (2 / (last - half)), 0.9)
+        if used.size > 2 and noise[used[-1] :][2::2].any():
+            last, half = int(used[-1]), int(used[used.size // 2])
+            fall = min(float(a[last] / a[half]) ** (2 / (last - half)), 0.9)
             doubt += float(a[last] * _size(a.size)[last]) * fall / (1 - fall)
         return cls(parity, rest, np.empty(0), 0.0, math.inf, doubt)
 
@@ -166,7 +175,8 @@ class _Part:
             return cls.finite(a, noise, parity, scale)
         if own[own.size // 8 :].min() <= 0:
             raise InputError(
-                "some coefficients at high degrees are 0 and others are not; the series cannot be continued: give a finite degree"
+                "some coefficients at high degrees are 0 and others are not: the series cannot be continued; "
+                "give a finite degree"
             )
         unit = _unit(own.size, parity)
         e = own / unit
@@ -177,7 +187,9 @@ class _Part:
         size, doubts = _size(a.size)[parity::2], noise[parity::2].copy()
         upper, left = slice(own.size // 2, None), np.abs(e - fitted) * unit
         # The misfit shows how large the noise is; where there is nothing else in it, the fit knows better.
-        doubts *= min(1.0, float(np.linalg.norm(left[upper]) / max(np.linalg.norm(doubts[upper]), 1e-300)))
+        doubts *= min(
+            1.0, float(np.linalg.norm(left[upper])) / max(float(np.linalg.norm(doubts[upper])), 1e-300)
+        )
         if (left[upper] <= noise[parity::2][upper]).all():
             rest[parity::2][upper] = doubts[upper] = 0.0
         # Terms beyond the last add up over half a period of cos(√k z).
@@ -239,13 +251,13 @@ def _exponent(own: Array, parity: int) -> tuple[float, float]:
     tau = round((2 * late - early) / _SNAP) * _SNAP
     if abs(2 * late - early - tau) > _SNAP / 4:
         raise InputError(
-            f"the kernel's power series falls neither fast nor like a fixed power of the degree (a_k like k^-{2 * late - early:.3f} "
-            "at the end): its sum cannot be completed; give a finite degree"
+            "the kernel's power series falls neither fast nor like a fixed power of the degree "
+            f"(a_k like k^-{2 * late - early:.3f} at the end): its sum cannot be completed; give a finite degree"
         )
     if tau <= 0.75:
         raise InputError(
-            f"the activation has no finite value at 0: a_k falls like k^-{tau:g} only (the kernel is too steep at c = 1 for this kind); "
-            'take kind="ntk", a smoother kernel, or a finite degree'
+            f"the activation has no finite value at 0: a_k falls like k^-{tau:g} only (the kernel is too steep at c = 1 for "
+            'this kind); take kind="ntk", a smoother kernel, or a finite degree'
         )
     return tau, tau - (1.25 if parity == 0 else 0.75)
 
@@ -253,8 +265,8 @@ def _exponent(own: Array, parity: int) -> tuple[float, float]:
 def _fit(e: Array, gamma: float) -> tuple[Array, Array, float]:
     """Coefficients of B(m+1, γ+j+1), the sum for every m, and its relative error on the last fifth, kept out of the fit.
 
-    Size J and where the fit begins are chosen by its largest error there; then the last fifth is fitted too. The error returned is
-    the largest of eight means, in which noise counts little.
+    Size J and where the fit begins are chosen by its largest error there; then the last fifth is fitted too. The error
+    returned is the largest of eight means, in which noise counts little.
     """
     n = e.size
     best: tuple[float, Array, float] | None = None

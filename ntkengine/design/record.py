@@ -185,8 +185,10 @@ class Design:
             ("largest error", f"{self.max_error:.4e} ({100 * self.max_error / scale:.2g} % of the largest value)"),
             ("rms error", f"{self.rms_error:.4e}"),
             ("squared error", f"{self.squared_error:.4e} over {self.angles.size} angles"),
-            ("E[φ²], E[φ⁴]", f"{found.second:.6g}, {found.fourth:.6g} (kurtosis {found.kurtosis:.3g}) over the z that width {WIDTH} visits"),
-            ("scatter", f"{np.sqrt(found.neuron_variance / WIDTH):.2%} of K(1) at width {WIDTH} (v = {found.neuron_variance:.3g})"),
+            ("E[φ²], E[φ⁴]", f"{found.second:.6g}, {found.fourth:.6g} (kurtosis {found.kurtosis:.3g}) "
+                             f"over the z that width {WIDTH} visits"),
+            ("scatter", f"{np.sqrt(found.neuron_variance / WIDTH):.2%} of K(1) at width {WIDTH} "
+                        f"(v = {found.neuron_variance:.3g})"),
         ]  # fmt: skip
 
     def report(self) -> str:

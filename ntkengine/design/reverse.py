@@ -5,8 +5,8 @@ Simon, Anand & DeWeese 2022, theorem 3.1, with all variances. For one hidden lay
 
     NNGP = ω_w² Σ a_k² ρ^k + ω_b²,        NTK = ω_w² Σ (1 + k) a_k² ρ^k + ω_b²,
 
-so that K = Σ b_k ρ^k with all b_k >= 0 is the kernel of ``a_k = s_k √b_k/ω_w`` or ``s_k √(b_k/(1 + k))/ω_w``, b_0 less ω_b², with any
-signs s_k.
+so that K = Σ b_k ρ^k with all b_k >= 0 is the kernel of ``a_k = s_k √b_k/ω_w`` or ``s_k √(b_k/(1 + k))/ω_w``, b_0 less ω_b²,
+with any signs s_k.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ntkengine.errors import InputError
 from ntkengine.infinite.fcn import FCN, check_kind
 from ntkengine.kernels import DotProductKernel, PowerSeries, kernel
 from ntkengine.kernels.nearest import nearest
+from ntkengine.kernels.samples import SampledKernel
 from ntkengine.kernels.taylor import exact
 
 __all__ = ["ReverseDesign", "reverse_engineer"]
@@ -86,17 +87,25 @@ class ReverseDesign(Design):
         rows = super().rows()
         scale = float(np.abs(self.target_values).max()) or 1.0
         if self.limit is None:
-            rows.insert(2, ("degree", f"{self.degree}; the terms left out hold {self.tail / scale:.2e} of K(1)"))
+            rows.insert(
+                2, ("degree", f"{self.degree}; the terms left out hold {self.tail / scale:.2e} of K(1)")
+            )
             if self.tail > 1e-6 * scale:
                 rows.insert(3, ("", 'degree="all" sums the whole series'))
         else:
-            fall = "faster than any power" if math.isinf(self.limit.exponent) else f"like k^-{self.limit.exponent:g}"
+            fall = (
+                "faster than any power"
+                if math.isinf(self.limit.exponent)
+                else f"like k^-{self.limit.exponent:g}"
+            )
             far = REACH * math.hypot(self.fcn.w_std, self.fcn.b_std)
             rows.insert(2, ("degree", f"all (a_k falls {fall}); |φ| <= {self.limit.bound:.3g} and good to "
                                       f"{self.limit.error:.0e} on |z| <= {far:.3g}"))  # fmt: skip
         rows.insert(2, ("signs", self.signs))
         if self.distance:
-            rows.insert(1, ("projected", f"onto the positive-definite kernels: {self.distance:.3e} away (rms)"))
+            rows.insert(
+                1, ("projected", f"onto the positive-definite kernels: {self.distance:.3e} away (rms)")
+            )
         return rows
 
 
@@ -163,28 +172,34 @@ def reverse_engineer(
     whole = degree == "all"
     if whole and not (isinstance(signs, str) and signs in ("smooth", "paper")):
         raise InputError(
-            f"signs is {signs!r}, but only the paper's signs have a sum to all degrees; leave signs out, or give a finite degree"
+            f"signs is {signs!r}, but only the paper's signs have a sum to all degrees; leave signs out, or give a finite "
+            "degree"
         )
     template = FCN("identity", 1, w_std, b_std, readout_w_std, readout_b_std, radial_lift)
     series, distance = _power_series(target, top, template, project, whole)
     scale = float(np.abs(np.asarray(series)).max())
     if not scale > 0:
-        raise InputError(f"the kernel {target.name} is 0 everywhere; there is nothing to design")
+        nothing = "the nearest positive-definite kernel" if project else "the kernel"
+        raise InputError(f"{nothing} ({target.name}) is 0 everywhere; there is nothing to design")
     if degree is None:
         series = _shortened(series)
     b = np.array(series)
     b[0] -= readout_b_std**2
     if b[0] < -max(float(series.error[0]), 1e-14 * scale):
         raise InputError(
-            f"readout_b_std is {readout_b_std:g}, whose square exceeds the kernel's constant part b_0 = {b[0] + readout_b_std**2:.6g}; "
-            f"choose readout_b_std of at most {math.sqrt(max(b[0] + readout_b_std**2, 0.0)):.6g}"
+            f"readout_b_std is {readout_b_std:g}, whose square exceeds the kernel's constant part "
+            f"b_0 = {b[0] + readout_b_std**2:.6g}; choose readout_b_std of at most "
+            f"{math.sqrt(max(b[0] + readout_b_std**2, 0.0)):.6g}"
         )
     b = np.maximum(b, 0.0)
     a = np.sqrt(b / (1 + np.arange(b.size)) if kind == "ntk" else b) / readout_w_std
     q = w_std**2 + b_std**2
     found: Limit | None = None
     if whole:
-        noise = 0.5 * series.error * np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+        noise = np.sqrt(
+            series.error
+        )  # of a coefficient that is 0; of others as far as the root of b_k carries its error
+        np.divide(0.5 * series.error * a, b, out=noise, where=b > 0)
         found = limit(a, noise, q, settled=float(series.tail) <= _COMPLETE * max(scale, float(b.sum())))
         phi, chosen = found.activation, sign_rules.paper(a.size)
         name = "paper"
@@ -218,7 +233,9 @@ def _check_degree(degree: int | str | None) -> int:
         raise InputError(f'degree is {degree!r}; it must be an integer of at least 0, None or "all"')
     top = integer("degree", degree, 0, ', None or "all"')
     if top >= MAX_SIZE:
-        raise InputError(f'degree is {top}; it can be {MAX_SIZE - 1} at most: degree="all" sums the whole series')
+        raise InputError(
+            f'degree is {top}; it can be {MAX_SIZE - 1} at most: degree="all" sums the whole series'
+        )
     return top
 
 
@@ -226,6 +243,11 @@ def _power_series(
     target: DotProductKernel, degree: int, fcn: FCN, project: bool, whole: bool
 ) -> tuple[PowerSeries, float]:
     """b_k >= 0 of the target in ρ, or of the nearest kernel that has such, and how far that is."""
+    if isinstance(target, SampledKernel) and not target.positive_definite and not project:
+        raise InputError(
+            f"{target.name} are not those of a positive-definite kernel: the nearest is {target.misfit:.3g} away (rms), more than "
+            f"the noise {target.noise:.3g}; project=True designs for it"
+        )
     try:
         series = target.taylor(degree, w_std=fcn.w_std, b_std=fcn.b_std)
     except InputError:
@@ -238,14 +260,15 @@ def _power_series(
         b = np.asarray(series)
         negative = np.flatnonzero(b < -np.maximum(series.error, 1e-14 * np.abs(b).max()))
         if not negative.size:
-            return series, 0.0
+            misfit = isinstance(target, SampledKernel) and not target.positive_definite
+            return series, float(target.misfit) if misfit else 0.0
         if not project:
             variable = "c" if fcn.b_std == 0 else f"ρ = (σ_w² c + σ_b²)/(σ_w² + σ_b²), b_std = {fcn.b_std:g}"
             more = f" (and {negative.size - 1} others up to degree {degree})" if negative.size > 1 else ""
             raise InputError(
                 f"the kernel {target.name} is not positive definite on spheres of every dimension: the coefficient of degree "
-                f"{negative[0]} of its power series in {variable} is {b[negative[0]]:.6g}{more}, and a network's are never negative; "
-                "project=True designs for the nearest positive-definite kernel"
+                f"{negative[0]} of its power series in {variable} is {b[negative[0]]:.6g}{more}, and a network's are never "
+                "negative; project=True designs for the nearest positive-definite kernel"
             )
     near = nearest(target, degree=degree, w_std=fcn.w_std, b_std=fcn.b_std)
     return near.taylor(degree, w_std=fcn.w_std, b_std=fcn.b_std), float(near.distance)

@@ -47,12 +47,12 @@ Array = NDArray[np.float64]
 RULES = ("smooth", "paper", "plus", "concentrated")
 #: R of the rule "smooth".
 SMOOTH_REACH = 5.0
-#: Degrees to which f_k of the rule "concentrated" are computed.
-_DUAL_DEGREE = 96
+#: Degrees to which f_k of the rule "concentrated" are computed: to 1 % of E[X²], for the cut at R(N) makes them fall slowly.
+_DUAL_DEGREE = 256
 _ANGLES = 33
 _RANDOM_STARTS = 6
-#: With more signs than this to choose, pairs of signs are not tried.
-_PAIRS_UP_TO = 40
+#: Pairs of signs are turned among so many of the lowest degrees.
+_PAIRED = 40
 
 
 def paper(count: int) -> Array:
@@ -102,12 +102,14 @@ class Spread(_Rule):
         self.slopes = np.zeros_like(self.values)
         k = np.arange(1.0, a.size)
         self.slopes[:, 1:] = hermite_values(self.z, a.size - 1)[:, :-1] * (a[1:] * np.sqrt(k / q))
-        degree = min(_DUAL_DEGREE, 4 * a.size + 8)
+        degree = _DUAL_DEGREE
         self.project = (hermite_values(self.z, degree) * (self.w * quadrature.density(self.z))[:, None]).T
         theta = (np.arange(_ANGLES) + 0.5) * np.pi / _ANGLES
         s = w2 * np.cos(theta) + b2
         powers = (s / q) ** np.arange(degree + 1)[:, None]
-        self.weights = np.stack([powers.mean(axis=1), 2 * (powers * s).mean(axis=1), 3 * (powers * s * s).mean(axis=1)])
+        self.weights = np.stack(
+            [powers.mean(axis=1), 2 * (powers * s).mean(axis=1), 3 * (powers * s * s).mean(axis=1)]
+        )
         plain = a * a * (1 + np.arange(a.size) if self.ntk else 1.0)
         self.mean = float((((s / q) ** np.arange(a.size)[:, None] * plain[:, None]).sum(axis=0) ** 2).mean())
 
@@ -145,7 +147,13 @@ def spread(
 
 
 def choose(
-    a: Array, rule: str | Sequence[float], kind: str, *, w_std: float = 1.0, b_std: float = 0.0, width: int = 512
+    a: Array,
+    rule: str | Sequence[float],
+    kind: str,
+    *,
+    w_std: float = 1.0,
+    b_std: float = 0.0,
+    width: int = 512,
 ) -> Array:
     """The signs of a rule for coefficients a_k >= 0; +1 where a_k = 0.
 
@@ -187,7 +195,9 @@ def choose(
         return _search(a, criterion, flips_decouple=rule == "smooth")
     given = real_array("signs", rule)
     if given.shape != (a.size,):
-        raise InputError(f"signs have shape {given.shape}; one sign ±1 for each degree 0..{a.size - 1} is needed")
+        raise InputError(
+            f"signs have shape {given.shape}; one sign ±1 for each degree 0..{a.size - 1} is needed"
+        )
     wrong = np.flatnonzero(np.abs(given) != 1.0)
     if wrong.size:
         raise InputError(f"signs[{wrong[0]}] is {given[wrong[0]]:g}; every sign must be 1 or -1")
@@ -195,7 +205,7 @@ def choose(
 
 
 def _search(a: Array, criterion: Callable[[Array], float], *, flips_decouple: bool) -> Array:
-    """Signs at which turning one, or a pair, lowers the criterion no more: the best of several starts.
+    """Signs at which turning one, or a pair of low degrees, lowers the criterion no more: the best of several starts.
 
     φ(z), −φ(z) and φ(−z) are alike, so the first coefficient of either parity is positive.
     """
@@ -205,6 +215,11 @@ def _search(a: Array, criterion: Callable[[Array], float], *, flips_decouple: bo
     generator = np.random.default_rng(np.random.SeedSequence(0))
     starts = [paper(a.size), np.ones(a.size)]
     starts += [generator.choice([-1.0, 1.0], a.size) for _ in range(_RANDOM_STARTS)]
+    moves: list[tuple[int, ...]] = [(k,) for k in free]
+    low = free[:_PAIRED]
+    pairs: list[tuple[int, ...]] = [
+        (i, j) for i in low for j in low if i < j and (not flips_decouple or (i - j) % 2 == 0)
+    ]
     best: tuple[float, Array] | None = None
     for start in starts:
         signs = np.where(a > 0, start, 1.0)
@@ -213,11 +228,8 @@ def _search(a: Array, criterion: Callable[[Array], float], *, flips_decouple: bo
                 signs[k % 2 :: 2] *= -1
         signs[a == 0] = 1.0
         value = criterion(signs)
-        value = _descend(signs, value, criterion, [(k,) for k in free])
-        if len(free) <= _PAIRS_UP_TO:
-            pairs = [(i, j) for i in free for j in free if i < j and (not flips_decouple or (i - j) % 2 == 0)]
-            moves: list[tuple[int, ...]] = [(k,) for k in free]
-            value = _descend(signs, value, criterion, moves + pairs)
+        value = _descend(signs, value, criterion, moves)
+        value = _descend(signs, value, criterion, moves + pairs)
         if best is None or value < best[0] * (1 - 1e-12):
             best = value, signs
     assert best is not None

@@ -64,7 +64,7 @@ class Verification:
 
     @property
     def z_score(self) -> float:
-        """The same for the average over all angles: one number that is standard normal (Student, members − 1) if all is right."""
+        """The same for the average over all angles: one number, standard normal (Student, members − 1) if all is right."""
         averages = (self.curves - self.target).mean(axis=1)
         error = averages.std(ddof=1) / np.sqrt(self.members)
         return float(averages.mean() / error) if error > 0 else 0.0

@@ -251,7 +251,6 @@ def _design(plan: Plan, target: DotProductKernel, watch: Progress) -> Design:
                 width=plan.width,
                 **network,
             )
-    size = {} if plan.size is None else {"size": plan.size}
     with watch.stage(f"fitting {plan.family}") as advance:
         return fit_activation(
             target,
@@ -260,7 +259,7 @@ def _design(plan: Plan, target: DotProductKernel, watch: Progress) -> Design:
             starts=plan.starts,
             seed=plan.seed,
             progress=advance,
-            **size,
+            size=plan.size,
             **network,
         )
 

@@ -49,7 +49,7 @@ def design(run: Run) -> Figure:
 def _title(run: Run) -> str:
     config, results = run.config, run.results["design"]
     if config["family"] is not None:
-        how = f"fit of {results['activation']}"
+        how = f"fit of {config['family']}" + ("" if config["size"] is None else f" of size {config['size']}")
     elif "limit" in results:
         how = "the whole Hermite series"
     else:

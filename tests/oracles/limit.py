@@ -158,12 +158,15 @@ def abel(a, z, orders=9, strongest=None):
 def near(a, z, terms=6, shift=0.75):
     """Σ s_k a_k h_k(z) and its derivative for small |z|, with a tail of the terms given, (n,) each.
 
-    With h_{2m}(0) (or h'_{2m+1}(0)) taken out, a_k is fitted by powers of m + shift at the upper half of the degrees; a power is
-    ``∫ s^{p−1} e^{−(m + shift) s} ds/Γ(p)``, and Mehler's formula sums the terms under the integral, done here by a rule in log s.
+    With h_{2m}(0) (or h'_{2m+1}(0)) taken out, a_k is fitted by powers of m + shift at the upper half of the degrees; a
+    power is ``∫ s^{p−1} e^{−(m + shift) s} ds/Γ(p)``, and Mehler's formula sums the terms under the integral, done here by
+    a rule in log s.
     """
     z = np.asarray(z, dtype=WIDE)
     k = np.arange(a.size)
-    even = np.concatenate([[WIDE(1)], np.cumprod(np.sqrt(1 - 1 / (2 * np.arange(1, a.size // 2 + 1, dtype=WIDE))))])
+    even = np.concatenate(
+        [[WIDE(1)], np.cumprod(np.sqrt(1 - 1 / (2 * np.arange(1, a.size // 2 + 1, dtype=WIDE))))]
+    )
     tau = np.log(a[a.size // 2] / a[-1]) / np.log(WIDE(k[-1]) / k[a.size // 2])
     tau = float(np.round(8 * tau) / 8)
     x, w = np.polynomial.legendre.leggauss(20)
@@ -220,14 +223,20 @@ def _octaves(length, count):
     return _rule(np.concatenate([[0.0], length * 0.5 ** np.arange(count, -1.0, -1.0)]))
 
 
+def half_line(octaves=26, reach=10.0):
+    """Nodes and weights on [0, reach], graded towards 0."""
+    return _rule(
+        np.concatenate([[0.0], 0.5 ** np.arange(octaves, -1.0, -1.0), np.arange(1.5, reach + 0.5, 0.5)])
+    )
+
+
 def kernels(phi, slope, theta, octaves=26):
     """(NNGP, NTK) at angle θ of one hidden layer of φ with w_std = 1, without biases: E[φφ], E[φφ] + cos θ E[φ'φ'].
 
     u = r sin y and v = r sin(y ± θ), y the angle from the ray u = 0: φ may have a cusp at 0, towards which rule and rays are
     graded. Good to about 1e-9 for tables of cubics.
     """
-    edges = np.concatenate([[0.0], 0.5 ** np.arange(octaves, -1.0, -1.0), np.arange(2.0, 10.5)])
-    r, radial = _rule(edges)
+    r, radial = half_line(octaves)
     radial = radial * r * np.exp(-r * r / 2)
     totals = np.zeros(2)
     for length, ahead in ((theta / 2, -theta), ((np.pi - theta) / 2, theta)):
