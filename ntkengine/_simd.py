@@ -102,15 +102,17 @@ def table_cubics(typingctx, z, first, table, header, count, density, start, phi,
     """φ and φ' at the TABLE_LANES points from ``z[first]`` on, by cubics looked up in a table (nopython only).
 
     With u = |z| + 2^start, interval k of a side begins at the float whose bits are those of 2^start plus k·2^(mantissa −
-    density): 2^density intervals to an octave of u. Its row of ``table``, after ``header`` entries, holds c_0..c_3, and φ = Σ c_j τ^j,
-    τ = u less that beginning; the side z < 0 has its rows after the ``count`` of the other, and the last row goes on for
-    ever. The rows of eight points are loaded whole and transposed in registers: LLVM would make 32 scalar loads of them.
+    density): 2^density intervals to an octave of u. Its row of ``table``, after ``header`` entries, holds c_0..c_3, and
+    φ = Σ c_j τ^j, τ = u less that beginning; the side z < 0 has its rows after the ``count`` of the other, and the last row
+    goes on for ever. The rows of eight points are loaded whole and transposed in registers: LLVM would make 32 scalar loads of them.
 
     ``z``, ``phi``, ``dphi`` (n,) and ``table`` are C-contiguous arrays of one floating type, the rest are integers. Nothing is
     checked; NaN gives NaN.
     """
     real_type = z.dtype
-    if real_type not in (types.float32, types.float64) or any(a.dtype != real_type for a in (table, phi, dphi)):
+    if real_type not in (types.float32, types.float64) or any(
+        a.dtype != real_type for a in (table, phi, dphi)
+    ):
         return None
     whole_number = types.intp
     sig = types.void(z, whole_number, table, *[whole_number] * 4, phi, dphi)
@@ -152,7 +154,9 @@ def table_cubics(typingctx, z, first, table, header, count, density, start, phi,
             return found
 
         x = load(data(0), args[1], reals)
-        least = builder.shl(builder.add(whole(args[6]), constant(integers, bias)), constant(integers, mantissa))
+        least = builder.shl(
+            builder.add(whole(args[6]), constant(integers, bias)), constant(integers, mantissa)
+        )
         u = builder.fadd(builder.call(function("fabs", 1), [x]), builder.bitcast(least, reals))
         shift = builder.sub(constant(integers, mantissa), whole(args[5]))
         origin, last = builder.lshr(least, shift), builder.sub(whole(args[4]), constant(integers, 1))
@@ -171,7 +175,10 @@ def table_cubics(typingctx, z, first, table, header, count, density, start, phi,
         for i in range(0, _WIDTH, 4):
             a, b, c, d = rows[i : i + 4]
             low, high = [0, 4, 1, 5], [2, 6, 3, 7]
-            for j, (p, q) in ((0, (shuffle(a, b, low), shuffle(c, d, low))), (2, (shuffle(a, b, high), shuffle(c, d, high)))):
+            for j, (p, q) in (
+                (0, (shuffle(a, b, low), shuffle(c, d, low))),
+                (2, (shuffle(a, b, high), shuffle(c, d, high))),
+            ):
                 columns[j].append(shuffle(p, q, [0, 1, 4, 5]))
                 columns[j + 1].append(shuffle(p, q, [2, 3, 6, 7]))
         c0, c1, c2, c3 = (shuffle(*halves, list(range(_WIDTH))) for halves in columns)

@@ -184,7 +184,9 @@ def test_kernel_of_kinks_by_owens_function(kind):
     theta = np.array([1e-3, 0.4, 1.7, 3.0])
     net = FCN(activation("kinks", **given_), 1, 1.2, 0.3, 0.9, 0.2)
     with mp.workdps(25):
-        dual = grams.relus_and_cosine(list(zip(given_["a"][:3], given_["b"])), given_["c"], given_["d"], 0, 1, 0)
+        dual = grams.relus_and_cosine(
+            list(zip(given_["a"][:3], given_["b"])), given_["c"], given_["d"], 0, 1, 0
+        )
         want = []
         for t in theta:
             cross = 1.44 * mp.cos(mp.mpf(float(t))) + 0.09

@@ -1,4 +1,4 @@
-"""Tabulated activations: the compiled tile against its scalar twin and numpy, at nodes, ends and odd lengths; what is refused; training."""
+"""Tabulated activations: the tile against its scalar twin and numpy, at nodes, ends and odd lengths; errors; training."""
 
 import copy
 import json
@@ -52,7 +52,10 @@ def test_nodes_are_those_of_the_definition():
         assert tabulated.nodes(count, density, start).tolist() == oracle.nodes(count, density, start).tolist()
 
 
-@pytest.mark.parametrize(("count", "density", "start"), [(200, 4, -6), (2, 2, 0), (549, 5, -14), (3000, 7, -20), (700, 10, -40), (97, 2, -24)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("count", "density", "start"),
+    [(200, 4, -6), (2, 2, 0), (549, 5, -14), (3000, 7, -20), (700, 10, -40), (97, 2, -24)],
+)
 def test_values_are_the_cubics_of_the_table(count, density, start):
     table = made(count, density, start)
     phi, z = nk.activation("tabulated", **table), points(table)

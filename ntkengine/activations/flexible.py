@@ -235,7 +235,7 @@ class KinksFamily(FlexibleFamily):
         return super().compile(dtype) if len(self.parameters) <= 2 + 2 * UNROLLED else _kinks_tile(dtype)
 
     def packed(self, values: tuple[float, ...]) -> ArrayLike:
-        """The parameters as the tile reads them: many kinks as count, c, d, then a_j, b_j in pairs, made up to fours by halves."""
+        """The parameters as the tile reads them: many kinks as count, c, d, then pairs a_j, b_j made up to fours by halves."""
         size = (len(values) - 2) // 2
         if size <= UNROLLED:
             return values

@@ -1,7 +1,7 @@
 """A family of tabulated functions: piecewise cubics between nodes that crowd towards 0, where designed activations have a cusp.
 
-The nodes of either side are u_k − 2^start, u_k running through 2^density equal steps to each octave from 2^start on, so that the
-bits of the float |z| + 2^start name its interval: no division, no search, and a cusp such as z·log|z| is followed down to
+The nodes of either side are u_k − 2^start, u_k running through 2^density equal steps to each octave from 2^start on, so that
+the bits of the float |z| + 2^start name its interval: no division, no search, and a cusp such as z·log|z| is followed down to
 |z| = 2^(start − density). The cubics meet with their first derivatives; φ' is the derivative of the very cubic that φ is.
 """
 
@@ -35,7 +35,7 @@ _NUMBERS = {"density": 5, "start": -14, "slope_jump": math.nan, "log_slope": 0.0
 
 
 def nodes(count: int, density: int, start: int) -> Array:
-    """|z| of the first ``count`` nodes: ``2^(start + k // n) (1 + (k mod n)/n) − 2^start`` with n = 2^density; float64 (count,).
+    """|z| of the first ``count`` nodes: ``2^(start + k // n) (1 + (k mod n)/n) − 2^start`` with n = 2^density; (count,).
 
     Examples
     --------
@@ -74,8 +74,8 @@ class TabulatedFamily(ActivationFamily):
     density, start : int
         2^density intervals to an octave, 2 to 10 (default 5), from 2^start on, start from −40 to 0 (default −14).
     slope_jump, log_slope : float
-        The cusp that the table follows: φ has ``slope_jump·max(z, 0) + log_slope·z·log|z|`` at 0. Default: the jump of the slopes
-        given, no logarithm. Kernels need it (:class:`Kink`).
+        The cusp that the table follows: φ has ``slope_jump·max(z, 0) + log_slope·z·log|z|`` at 0. Default: the jump of the
+        slopes given, no logarithm. Kernels need it (:class:`Kink`).
     accuracy : float
         How far the table may be from the function it stands for, relative to √E[φ²]; kernels do not claim more.
 

@@ -245,8 +245,8 @@ def _power_series(
     """b_k >= 0 of the target in ρ, or of the nearest kernel that has such, and how far that is."""
     if isinstance(target, SampledKernel) and not target.positive_definite and not project:
         raise InputError(
-            f"{target.name} are not those of a positive-definite kernel: the nearest is {target.misfit:.3g} away (rms), more than "
-            f"the noise {target.noise:.3g}; project=True designs for it"
+            f"{target.name} are not those of a positive-definite kernel: the nearest is {target.misfit:.3g} away (rms), "
+            f"more than the noise {target.noise:.3g}; project=True designs for it"
         )
     try:
         series = target.taylor(degree, w_std=fcn.w_std, b_std=fcn.b_std)
@@ -260,8 +260,8 @@ def _power_series(
         b = np.asarray(series)
         negative = np.flatnonzero(b < -np.maximum(series.error, 1e-14 * np.abs(b).max()))
         if not negative.size:
-            misfit = isinstance(target, SampledKernel) and not target.positive_definite
-            return series, float(target.misfit) if misfit else 0.0
+            sampled = isinstance(target, SampledKernel) and not target.positive_definite
+            return series, getattr(target, "misfit", 0.0) if sampled else 0.0
         if not project:
             variable = "c" if fcn.b_std == 0 else f"ρ = (σ_w² c + σ_b²)/(σ_w² + σ_b²), b_std = {fcn.b_std:g}"
             more = f" (and {negative.size - 1} others up to degree {degree})" if negative.size > 1 else ""

@@ -38,7 +38,7 @@ from scipy.special import ndtri
 from ntkengine import quadrature
 from ntkengine._check import real_array
 from ntkengine.errors import InputError
-from ntkengine.hermite import hermite_values
+from ntkengine.hermite import hermite_series, hermite_values
 
 __all__ = ["RULES", "SMOOTH_REACH", "choose", "paper", "reach", "roughness", "spread"]
 
@@ -51,8 +51,9 @@ SMOOTH_REACH = 5.0
 _DUAL_DEGREE = 256
 _ANGLES = 33
 _RANDOM_STARTS = 6
-#: Pairs of signs are turned among so many of the lowest degrees.
-_PAIRED = 40
+#: Signs are turned below this degree, those that follow are the paper's; pairs of signs among so many of the lowest degrees.
+_TURNED, _PAIRED = 160, 40
+_NONE = np.empty(0)
 
 
 def paper(count: int) -> Array:
@@ -72,59 +73,79 @@ def reach(width: int) -> float:
 
 
 class _Rule:
-    """Points, weights and tables that a criterion is computed from."""
+    """Points, weights and tables that a criterion is computed from.
 
-    def __init__(self, a: Array, far: float) -> None:
+    Parameters
+    ----------
+    a : (degree+1,) array
+        a_k >= 0.
+    signs : (degree+1,) array
+        Those of the degrees from ``turned`` on; the criterion is a function of those below.
+    turned : int
+    far : float
+        R.
+    """
+
+    def __init__(self, a: Array, signs: Array, turned: int, far: float) -> None:
+        self.turned = min(turned, a.size)
         panels = max(16, math.ceil(far * math.sqrt(a.size) / 4))
         self.z, self.w = quadrature.panel_rule(-far, far, (0.0,), panels)
-        self.a = a
-        self.values = hermite_values(self.z, a.size - 1) * a
+        self.low = hermite_values(self.z, self.turned) * np.append(a, 0.0)[: self.turned + 1]
+        self.rest = a * signs
+        self.rest[: self.turned] = 0.0
+        self.phi = hermite_series(self.rest, self.z)
+
+    def value(self, signs: Array) -> Array:
+        """φ at the points."""
+        return np.asarray(self.low[:, : signs.size] @ signs + self.phi)
 
 
 class Roughness(_Rule):
     """∫_{−R}^{R} φ² dz as a function of the signs."""
 
-    def __init__(self, a: Array, far: float = SMOOTH_REACH) -> None:
-        super().__init__(a, far)
-        self.form = (self.values * self.w[:, None]).T @ self.values
-
     def __call__(self, signs: Array) -> float:
-        return float(signs @ self.form @ signs)
+        return float(self.w @ self.value(signs) ** 2)
 
 
 class Spread(_Rule):
     """Mean over angles of E[X²], relative to the mean of K², as a function of the signs."""
 
-    def __init__(self, a: Array, kind: str, w2: float, b2: float, width: int) -> None:
-        super().__init__(a, reach(width))
+    def __init__(
+        self, a: Array, signs: Array, turned: int, kind: str, w2: float, b2: float, width: int
+    ) -> None:
+        super().__init__(a, signs, turned, reach(width))
         q = w2 + b2
         self.ntk = kind == "ntk"
-        self.slopes = np.zeros_like(self.values)
-        k = np.arange(1.0, a.size)
-        self.slopes[:, 1:] = hermite_values(self.z, a.size - 1)[:, :-1] * (a[1:] * np.sqrt(k / q))
-        degree = _DUAL_DEGREE
-        self.project = (hermite_values(self.z, degree) * (self.w * quadrature.density(self.z))[:, None]).T
+        k = np.arange(1.0, self.turned)
+        self.low_slopes = np.zeros_like(self.low)
+        self.low_slopes[:, 1:-1] = hermite_values(self.z, self.turned)[:, :-2] * (
+            a[1 : self.turned] * np.sqrt(k / q)
+        )
+        self.slope = hermite_series(self.rest, self.z, derivative=1) / math.sqrt(q)
+        self.project = (
+            hermite_values(self.z, _DUAL_DEGREE) * (self.w * quadrature.density(self.z))[:, None]
+        ).T
         theta = (np.arange(_ANGLES) + 0.5) * np.pi / _ANGLES
         s = w2 * np.cos(theta) + b2
-        powers = (s / q) ** np.arange(degree + 1)[:, None]
+        powers = (s / q) ** np.arange(_DUAL_DEGREE + 1)[:, None]
         self.weights = np.stack(
             [powers.mean(axis=1), 2 * (powers * s).mean(axis=1), 3 * (powers * s * s).mean(axis=1)]
         )
         plain = a * a * (1 + np.arange(a.size) if self.ntk else 1.0)
-        self.mean = float((((s / q) ** np.arange(a.size)[:, None] * plain[:, None]).sum(axis=0) ** 2).mean())
+        self.mean = float((np.polynomial.polynomial.polyval(s / q, plain) ** 2).mean())
 
     def __call__(self, signs: Array) -> float:
-        phi = self.values @ signs
+        phi = self.value(signs)
         total = float(self.weights[0] @ (self.project @ (phi * phi)) ** 2)
         if self.ntk:
-            slope = self.slopes @ signs
+            slope = self.low_slopes[:, : signs.size] @ signs + self.slope
             both = np.stack([phi * slope, slope * slope], axis=1)
             total += float((self.weights[1:].T * (self.project @ both) ** 2).sum())
         return total / self.mean if self.mean > 0 else math.inf
 
 
 def roughness(a: ArrayLike, signs: ArrayLike, far: float = SMOOTH_REACH) -> float:
-    """∫_{−R}^{R} φ² dz of φ = Σ s_k a_k h_k: the criterion of the rule "smooth".
+    """∫_{−R}^{R} φ² dz of φ = Σ s_k a_k h_k(z): the criterion of the rule "smooth".
 
     Examples
     --------
@@ -132,7 +153,7 @@ def roughness(a: ArrayLike, signs: ArrayLike, far: float = SMOOTH_REACH) -> floa
     >>> roughness(a, paper(5)) < roughness(a, [1, 1, 1, 1, 1])
     True
     """
-    return Roughness(np.asarray(a, dtype=np.float64), far)(np.asarray(signs, dtype=np.float64))
+    return Roughness(np.asarray(a, dtype=np.float64), np.asarray(signs, dtype=np.float64), 0, far)(_NONE)
 
 
 def spread(
@@ -141,9 +162,15 @@ def spread(
     """E[X²]/E[X]² of one neuron's share X of the kernel, both averaged over angles: the criterion of the rule "concentrated".
 
     The relative variance of the empirical kernel of width N is this less 1, over N.
+
+    Examples
+    --------
+    >>> a = [0.5, 1.0, 0.5, 0.25]
+    >>> spread(a, choose(np.array(a), "concentrated", "ntk"), "ntk") < spread(a, [1, 1, 1, 1], "ntk")
+    True
     """
-    rule = Spread(np.asarray(a, dtype=np.float64), kind, w_std**2, b_std**2, width)
-    return rule(np.asarray(signs, dtype=np.float64))
+    given, chosen = np.asarray(a, dtype=np.float64), np.asarray(signs, dtype=np.float64)
+    return Spread(given, chosen, 0, kind, w_std**2, b_std**2, width)(_NONE)
 
 
 def choose(
@@ -191,8 +218,14 @@ def choose(
             return np.where(a > 0, paper(a.size), 1.0)
         if rule == "plus":
             return np.ones(a.size)
-        criterion = Roughness(a) if rule == "smooth" else Spread(a, kind, w_std**2, b_std**2, width)
-        return _search(a, criterion, flips_decouple=rule == "smooth")
+        signs = np.where(a > 0, paper(a.size), 1.0)
+        criterion = (
+            Roughness(a, signs, _TURNED, SMOOTH_REACH)
+            if rule == "smooth"
+            else Spread(a, signs, _TURNED, kind, w_std**2, b_std**2, width)
+        )
+        signs[:_TURNED] = _search(a[:_TURNED], criterion, flips_decouple=rule == "smooth")
+        return signs
     given = real_array("signs", rule)
     if given.shape != (a.size,):
         raise InputError(

@@ -1,9 +1,9 @@
 """Shallowification: a deep network, a one-hidden-layer network designed to have the deep one's NTK, and how they train.
 
 Simon, Anand & DeWeese 2022, §4.1 and the figure "1HL ReLU, 4HL ReLU, 1HL mimic": the NTK of a deep network is computed,
-an activation function is found that gives a single hidden layer that kernel (the whole series of the theorem, or a fit), the kernel is checked on networks of finite
-width, and three ensembles (one hidden layer with the plain activation, the deep network, the mimic) are trained on the same
-task with the same seeds.
+an activation function is found that gives a single hidden layer that kernel (the whole series of the theorem, or a fit),
+the kernel is checked on networks of finite width, and three ensembles (one hidden layer with the plain activation, the deep
+network, the mimic) are trained on the same task with the same seeds.
 
 Away from the sphere |x|² = d a mimic's kernel differs from the deep network's, so where the norms of the inputs vary the
 mimic is trained with the radial lift f(x) = r g(x/r), r = |x|/√d.

@@ -32,7 +32,8 @@ def roughness(a, far=5.0, nodes=400):
 def second_moment(a, kind, c, w_std, b_std, far, nodes=120):
     """E[X²] of one neuron's share X of the kernel at cosine c, over |u|, |v| <= far·√q.
 
-    The plane is turned so that (u, v)/√q = (ρ₊ s + ρ₋ t, ρ₊ s − ρ₋ t) with s, t independent: the square becomes a rhombus, over which
+    The plane is turned so that (u, v)/√q = (ρ₊ s + ρ₋ t, ρ₊ s − ρ₋ t) with s, t independent: the square becomes a rhombus,
+    over which
     a product of Gauss rules runs. ``a`` are the coefficients, with signs, of z ↦ φ(√q z).
     """
     q, s_cov = w_std**2 + b_std**2, w_std**2 * c + b_std**2
