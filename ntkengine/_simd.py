@@ -104,7 +104,7 @@ def table_cubics(typingctx, z, first, table, header, count, density, start, phi,
     With u = |z| + 2^start, interval k of a side begins at the float whose bits are those of 2^start plus k·2^(mantissa −
     density): 2^density intervals to an octave of u. Its row of ``table``, after ``header`` entries, holds c_0..c_3, and
     φ = Σ c_j τ^j, τ = u less that beginning; the side z < 0 has its rows after the ``count`` of the other, and the last row
-    goes on for ever. The rows of eight points are loaded whole and transposed in registers: LLVM would make 32 scalar loads of them.
+    goes on for ever. The rows of eight points are loaded whole and transposed in registers; LLVM would make 32 scalar loads.
 
     ``z``, ``phi``, ``dphi`` (n,) and ``table`` are C-contiguous arrays of one floating type, the rest are integers. Nothing is
     checked; NaN gives NaN.

@@ -394,7 +394,7 @@ class SplineFamily(FlexibleFamily):
     >>> import ntkengine as nk
     >>> phi = nk.activation("spline", values=[0.0, 0.0, 0.0, 2.0, 4.0], density=1, start=2)
     >>> phi([-3.0, 2.0, 6.0]).round(6) + 0.0
-    array([0.053571, 2.      , 6.142857])
+    array([0.053571, 2.      , 5.857143])
     >>> [p.name for p in phi.family.parameters]
     ['density', 'start', 'y1', 'y2', 'y3', 'y4', 'y5']
     """

@@ -12,6 +12,7 @@ from ntkengine.activations.base import ActivationFamily
 from ntkengine.activations.flexible import FlexibleFamily
 from ntkengine.design._objective import Objective
 from ntkengine.design.signs import paper
+from ntkengine.errors import InputError
 from ntkengine.hermite import hermite_series
 
 __all__ = ["inside", "linear_parameters", "starts"]
@@ -93,6 +94,11 @@ def _power_series(objective: Objective, target: Array) -> Array:
     size = float(np.abs(target).max()) or 1.0
     wanted = np.concatenate([(target - objective.offset) / size, np.zeros(first.size)])
     found, _ = nnls(np.vstack([objective.rho[:, None] ** k, steps]), wanted, maxiter=100 * k.size)
+    if not found.any():
+        raise InputError(
+            f"the positive-definite kernel nearest to the target, less readout_b_std² = {objective.offset:g}, is 0: there is "
+            "nothing that an activation could do; choose another target, or a smaller readout_b_std"
+        )
     return size * found
 
 

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from ntkengine import quadrature
 from ntkengine.activations.base import Activation, activation
 from ntkengine.activations.tabulated import nodes
+from ntkengine.design.signs import paper
 from ntkengine.errors import InputError
 from ntkengine.hermite import hermite_series
 
@@ -79,11 +80,6 @@ class Limit:
     exponent: float
     error: float
     bound: float
-
-
-def paper_signs(count: int) -> Array:
-    """+ + − − + + − − ..., (count,)."""
-    return np.where(np.arange(count) % 4 < 2, 1.0, -1.0)
 
 
 def limit(a: Array, noise: Array, variance: float, settled: bool) -> Limit:
@@ -157,7 +153,7 @@ class _Part:
     @classmethod
     def finite(cls, a: Array, noise: Array, parity: int, scale: float) -> _Part:
         """All of it in the Hermite polynomials; what is unknown after the last coefficient falls as those before it."""
-        rest = a * paper_signs(a.size)
+        rest = a * paper(a.size)
         rest[1 - parity :: 2] = 0.0
         used = np.flatnonzero(rest)
         doubt = float(np.linalg.norm((noise * _size(a.size))[used]))
@@ -183,7 +179,7 @@ class _Part:
         exponent, gamma = _exponent(own, parity)
         alpha, fitted, misfit = _fit(e, gamma)
         rest = np.zeros(a.size)
-        rest[parity::2] = (e - fitted) * unit * paper_signs(a.size)[parity::2]
+        rest[parity::2] = (e - fitted) * unit * paper(a.size)[parity::2]
         size, doubts = _size(a.size)[parity::2], noise[parity::2].copy()
         upper, left = slice(own.size // 2, None), np.abs(e - fitted) * unit
         # The misfit shows how large the noise is; where there is nothing else in it, the fit knows better.

@@ -63,7 +63,7 @@ def moments(fcn: FCN, kind: str, width: int = WIDTH) -> Moments:
     >>> import ntkengine as nk
     >>> found = moments(nk.FCN("relu"), "nngp")
     >>> round(found.second, 3), round(found.fourth, 2), round(found.neuron_variance, 1)
-    (0.5, 1.48, 4.9)
+    (0.499, 1.48, 4.9)
     """
     q = fcn.w_std**2 + fcn.b_std**2
     root, far = math.sqrt(q), reach(width)

@@ -29,7 +29,7 @@ def roughness(a, far=5.0, nodes=400):
     return far * float(w @ series(a, far * x)[0] ** 2)
 
 
-def second_moment(a, kind, c, w_std, b_std, far, nodes=120):
+def second_moment(a, kind, c, w_std, b_std, far, nodes=80):
     """E[X²] of one neuron's share X of the kernel at cosine c, over |u|, |v| <= far·√q.
 
     The plane is turned so that (u, v)/√q = (ρ₊ s + ρ₋ t, ρ₊ s − ρ₋ t) with s, t independent: the square becomes a rhombus,
@@ -49,17 +49,17 @@ def second_moment(a, kind, c, w_std, b_std, far, nodes=120):
     if minus < 1e-8 or plus < 1e-8:  # one line
         z, weight = far * x, far * w * np.exp(-((far * x) ** 2) / 2) / math.sqrt(2 * math.pi)
         return float(weight @ integrand(z, z if rho > 0 else -z))
-    total = 0.0
     # |plus s + minus t| <= far and |plus s − minus t| <= far: |s| <= far/plus and |t| <= (far − plus |s|)/minus
-    for side in (-1.0, 1.0):
-        span = min(far / plus, 9.0)
-        s = side * span * (x + 1) / 2
-        for s_i, w_i in zip(s, w * span / 2):
-            limit = min((far - plus * abs(s_i)) / minus, 9.0)
-            t = limit * x
-            weight = w * limit * np.exp(-t * t / 2 - s_i * s_i / 2) / (2 * math.pi)
-            total += w_i * float(weight @ integrand(plus * s_i + minus * t, plus * s_i - minus * t))
-    return total
+    span = min(far / plus, 9.0)
+    s = span * np.concatenate([(x - 1) / 2, (x + 1) / 2])
+    limit = np.minimum((far - plus * np.abs(s)) / minus, 9.0)
+    t = limit[:, None] * x
+    weight = (
+        np.outer(np.concatenate([w, w]) * span / 2 * limit, w)
+        * np.exp(-(t * t + s[:, None] ** 2) / 2)
+        / (2 * math.pi)
+    )
+    return float((weight * integrand(plus * s[:, None] + minus * t, plus * s[:, None] - minus * t)).sum())
 
 
 def kernel(a, kind, c, w_std, b_std):
