@@ -72,7 +72,7 @@ def test_spread_is_the_variance_of_empirical_kernels():
     """Plain Monte Carlo over neurons, those with |u| or |v| beyond R(N) left out, as the criterion does."""
     a = TARGETS["sinh"]()
     chosen, width, rng = signs.paper(a.size), 512, np.random.default_rng(5)
-    far, theta = signs.reach(width), (np.arange(33) + 0.5) * np.pi / 33
+    far, theta = signs.reach(signs.ENSEMBLE * width), (np.arange(33) + 0.5) * np.pi / 33
     g = rng.standard_normal((2, 400_000))
     r2 = rng.standard_normal(g.shape[1]) ** 2
     total, mean = 0.0, 0.0

@@ -29,6 +29,7 @@ four or more layers stay below 5, of two layers φ grows like |z|, as ReLU itsel
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,7 @@ from ntkengine import quadrature
 from ntkengine.activations.base import Activation, activation
 from ntkengine.activations.tabulated import nodes
 from ntkengine.design.signs import paper
-from ntkengine.errors import InputError
+from ntkengine.errors import AccuracyWarning, InputError
 from ntkengine.hermite import hermite_series
 
 __all__ = ["DEGREE", "Limit", "limit"]
@@ -51,6 +52,8 @@ DEGREE = 8192
 REACH, GOOD = 8.0, 1e-6
 #: What the table may miss at most.
 _REFUSED = 1e-4
+#: From here on a warning tells the error.
+_TOLD = 1e-3
 #: Beyond: to here, as long as rounding allows; no more than this part of E[φ²] may lie outside.
 _FARTHEST, _BEYOND = 10.0, 1e-6
 #: The coefficients fall like a power if log-slopes at the upper degrees agree to this.
@@ -108,6 +111,7 @@ def limit(a: Array, noise: Array, variance: float, settled: bool) -> Limit:
     parts = [(_Part.finite if settled else _Part.of)(a, noise, parity, scale) for parity in (0, 1)]
     exponents = [part.exponent for part in parts if part.exponent < math.inf]
     table, error, far = _tabulate(parts, variance, scale)
+    doubt = math.hypot(*(part.doubt for part in parts)) / scale
     phi = activation("tabulated", **table, accuracy=max(error, GOOD))
     if settled:
         z, w = quadrature.panel_rule(-far, far, (0.0,), 256)
@@ -122,7 +126,14 @@ def limit(a: Array, noise: Array, variance: float, settled: bool) -> Limit:
             f"φ could be given to {error:.0e} of √E[φ²] only: the kernel is so near to a singular one that its power series "
             f"takes the form it has at high degrees far beyond degree {a.size - 1}; give a finite degree"
         )
-    error = max(error + math.hypot(*(part.doubt for part in parts)) / scale, 1e-15)
+    error = max(error + doubt, 1e-15)
+    if error > _TOLD:
+        warnings.warn(
+            f"φ is good to about {error:.0e} of √E[φ²] at |z| = {REACH:g} only, for the kernel's power series is known to "
+            "rounding errors; near 0, where most of the kernel is made, it is far better",
+            AccuracyWarning,
+            stacklevel=3,
+        )
     z = np.linspace(-REACH, REACH, 4001) * math.sqrt(variance)
     return Limit(phi, min(exponents, default=math.inf), error, float(np.abs(phi(z)).max()))
 

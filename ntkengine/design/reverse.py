@@ -18,16 +18,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ntkengine import quadrature
 from ntkengine._check import integer
+from ntkengine.activations._expansions import rescaled
 from ntkengine.activations.base import Activation, activation
 from ntkengine.activations.series import MAX_SIZE
 from ntkengine.design import signs as sign_rules
 from ntkengine.design.limit import DEGREE, REACH, Limit, limit
 from ntkengine.design.record import Design
 from ntkengine.errors import InputError
+from ntkengine.hermite import hermite_values
 from ntkengine.infinite.fcn import FCN, check_kind
 from ntkengine.kernels import DotProductKernel, PowerSeries, kernel
-from ntkengine.kernels.nearest import nearest
+from ntkengine.kernels.nearest import nearest, slack
 from ntkengine.kernels.samples import SampledKernel
 from ntkengine.kernels.taylor import exact
 
@@ -41,10 +44,14 @@ _ANGLES = 181
 _COMPLETE = 1e-13
 #: ``degree=None``: the highest degree taken, and the tail at which to stop if the series is not complete by then.
 _HIGHEST, _ENOUGH = 128, 1e-2
+#: What rounding may do to the kernel of a design with variances other than 1, as a part of K(1).
+_LOST = 1e-9
 #: Coefficients this small, as a part of the largest, still matter to φ at |z| = 8,
 _VISIBLE = 1e-28
 #: and of those that fall slowly this relative error.
 _KNOWN = 1e-6
+#: ``degree=None``: what a sum of h_k(z) may lose of the kernel, and how much larger than φ its terms may be.
+_SPARED = 1e-11, 1e3
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +141,8 @@ def reverse_engineer(
         Which kernel of the network it shall be.
     degree : int, None or "all"
         Where to end the series. None: where what is left is below 1e-13 of K(1), or 1 % if the series is too long for that, but
-        128 at most. ``"all"``: nowhere; φ is the sum of the whole series, with the paper's signs, as a table
+        128 at most, and less where q = w_std² + b_std² is far from 1: there φ, a sum of h_k(z) of a preactivation z of
+        variance q, loses its digits. ``"all"``: nowhere; φ is the sum of the whole series, with the paper's signs, as a table
         (:mod:`ntkengine.design.limit`).
     signs : str or sequence of ±1
         ``"smooth"``, ``"paper"``, ``"plus"``, ``"concentrated"`` (:mod:`ntkengine.design.signs`), or one sign for each degree.
@@ -153,7 +161,7 @@ def reverse_engineer(
     ------
     InputError
         If k is not positive definite (the degree and the coefficient are named), has no power series, is less than
-        readout_b_std² at degree 0, or an argument is not allowed.
+        readout_b_std² at degree 0, the degree given is too high for w_std² + b_std², or an argument is not allowed.
 
     Examples
     --------
@@ -181,8 +189,10 @@ def reverse_engineer(
     if not scale > 0:
         nothing = "the nearest positive-definite kernel" if project else "the kernel"
         raise InputError(f"{nothing} ({target.name}) is 0 everywhere; there is nothing to design")
+    q = w_std**2 + b_std**2
     if degree is None:
         series = _shortened(series)
+        series = _representable(series, q, kind) if q != 1 else series
     b = np.array(series)
     b[0] -= readout_b_std**2
     if b[0] < -max(float(series.error[0]), 1e-14 * scale):
@@ -193,12 +203,9 @@ def reverse_engineer(
         )
     b = np.maximum(b, 0.0)
     a = np.sqrt(b / (1 + np.arange(b.size)) if kind == "ntk" else b) / readout_w_std
-    q = w_std**2 + b_std**2
     found: Limit | None = None
     if whole:
-        noise = np.sqrt(
-            series.error
-        )  # of a coefficient that is 0; of others as far as the root of b_k carries its error
+        noise = np.sqrt(series.error)  # where b_k is 0; elsewhere half the relative error
         np.divide(0.5 * series.error * a, b, out=noise, where=b > 0)
         found = limit(a, noise, q, settled=float(series.tail) <= _COMPLETE * max(scale, float(b.sum())))
         phi, chosen = found.activation, sign_rules.paper(a.size)
@@ -209,13 +216,16 @@ def reverse_engineer(
         phi = _hermite(chosen * a, q)
     fcn = FCN(phi, 1, w_std, b_std, readout_w_std, readout_b_std, radial_lift)
     theta = np.linspace(0.0, np.pi, _ANGLES)
+    values = np.asarray(fcn.kernel(kind).at_angle(theta))
+    if found is None and q != 1:
+        _check_expansion(values, np.asarray(series), theta, w_std, b_std)
     return ReverseDesign(
         target=target,
         kind=kind,
         fcn=fcn,
         angles=theta,
         target_values=np.asarray(target.at_angle(theta)),
-        values=np.asarray(fcn.kernel(kind).at_angle(theta)),
+        values=values,
         series=series,
         coefficients=chosen * a,
         signs=name,
@@ -259,9 +269,14 @@ def _power_series(
             series = _resolved(target, series, fcn)
         b = np.asarray(series)
         negative = np.flatnonzero(b < -np.maximum(series.error, 1e-14 * np.abs(b).max()))
-        if not negative.size:
+        if not negative.size and float(series.tail) >= -slack(series):
             sampled = isinstance(target, SampledKernel) and not target.positive_definite
             return series, getattr(target, "misfit", 0.0) if sampled else 0.0
+        if not project and not negative.size:
+            raise InputError(
+                f"the kernel {target.name} is not positive definite on spheres of every dimension: the coefficients beyond "
+                f"degree {degree} sum to {series.tail:.6g}; project=True designs for the nearest positive-definite kernel"
+            )
         if not project:
             variable = "c" if fcn.b_std == 0 else f"ρ = (σ_w² c + σ_b²)/(σ_w² + σ_b²), b_std = {fcn.b_std:g}"
             more = f" (and {negative.size - 1} others up to degree {degree})" if negative.size > 1 else ""
@@ -305,9 +320,44 @@ def _shortened(series: PowerSeries) -> PowerSeries:
     return series
 
 
+def _check_expansion(values: Array, b: Array, theta: Array, w_std: float, b_std: float) -> None:
+    """InputError if the kernel of the network is not Σ b_k ρ^k: φ as a series in h_k(z) cancels where q is far from 1."""
+    rho = (w_std**2 * np.cos(theta) + b_std**2) / (w_std**2 + b_std**2)
+    wanted = np.polynomial.polynomial.polyval(rho, b)
+    lost = float(np.abs(values - wanted).max()) / float(np.abs(wanted).max())
+    if not lost <= _LOST:
+        raise InputError(
+            f"w_std is {w_std:g} and b_std {b_std:g}: to degree {b.size - 1} the Hermite series of φ(z) loses its digits there "
+            f"(its kernel would be off by {lost:.1e} of K(1)); choose w_std² + b_std² nearer to 1, or a lower degree"
+        )
+
+
+def _representable(series: PowerSeries, q: float, kind: str) -> PowerSeries:
+    """As much of the series as has digits to spare when φ becomes a sum of h_k(z), z of variance q."""
+    b = np.maximum(np.asarray(series), 0.0)
+    a = np.sqrt(b / (1 + np.arange(b.size)) if kind == "ntk" else b)
+    end = a.size
+    while end > 1 and _cancels(a[:end], q):
+        end -= max(end // 16, 1)
+    if end == a.size:
+        return series
+    return PowerSeries(b[:end], error=series.error[:end], tail=float(b[end:].sum()) + float(series.tail))
+
+
+def _cancels(a: Array, q: float) -> bool:
+    """Whether Σ c_k h_k(√q z) = Σ s_k a_k h_k(z) loses digits: of the kernel on the way back, or of φ."""
+    c = rescaled(sign_rules.paper(a.size) * a, 1 / q, a.size - 1)
+    if not np.isfinite(c).all():
+        return True
+    back, weight = rescaled(c, q, a.size - 1), 1 + np.arange(a.size)
+    lost = float(weight @ np.abs(back**2 - a * a)) / max(float(weight @ (a * a)), 1e-300)
+    z, w = quadrature.panel_rule(-5.0, 5.0, (), 32)
+    terms = np.abs(hermite_values(math.sqrt(q) * z, a.size - 1)) @ np.abs(c)
+    grown = math.sqrt(float(w * quadrature.density(z) @ terms**2) / max(float(a @ a), 1e-300))
+    return not (lost <= _SPARED[0] and grown <= _SPARED[1])
+
+
 def _hermite(a: Array, q: float) -> Activation:
     """φ with φ(√q z) = Σ a_k h_k(z)."""
-    from ntkengine.activations._expansions import rescaled
-
     used = int(np.flatnonzero(a).max(initial=0)) + 1
     return activation("hermite", coefficients=rescaled(a[:used], 1 / q, used - 1) if q != 1.0 else a[:used])

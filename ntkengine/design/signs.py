@@ -20,7 +20,8 @@ r"""Signs of Hermite coefficients: the theorem leaves them free, φ and its fini
         NTK:   ω_w⁴ (E[φ(u)²φ(v)²] + 2 S E[φ(u)φ'(u) φ(v)φ'(v)] + 3 S² E[φ'(u)²φ'(v)²])     (E w² = 1, E w⁴ = 3),
 
     and is averaged over the angle, evenly from 0 to π. Over the whole line a polynomial's fourth moment is made where no
-    network ever is; so expectations are over |z| <= R(N), the median of the largest of N absolute Gaussians. Each is a dual,
+    network ever is; so expectations are over |z| <= R(10⁴ N), the median of the largest of as many absolute Gaussians. (Over
+    R(N) itself the search would put the mass of E[X] just outside, where one network in two does go.) Each is a dual,
     ``E[f(u)f(v)] = Σ_k f_k² ρ^k``, f_k the Hermite coefficients of φ², φφ' or φ'².
 
 Up to 12 signs are tried in all ways. More: both searches start from the paper's signs, all plus and random ones, and turn
@@ -49,6 +50,8 @@ Array = NDArray[np.float64]
 RULES = ("smooth", "paper", "plus", "concentrated")
 #: R of the rule "smooth".
 SMOOTH_REACH = 5.0
+#: Networks, of whose neurons none may be beyond the range of the rule "concentrated".
+ENSEMBLE = 10_000
 #: Degrees to which f_k of the rule "concentrated" are computed. The cut at R(N) makes f_k² fall like k^{−3/2}: what is missing
 #: of E[f²] is spread over the degrees that follow in this way.
 _DUAL_DEGREE = 128
@@ -118,7 +121,7 @@ class Spread(_Rule):
     def __init__(
         self, a: Array, signs: Array, turned: int, kind: str, w2: float, b2: float, width: int
     ) -> None:
-        super().__init__(a, signs, turned, reach(width))
+        super().__init__(a, signs, turned, reach(ENSEMBLE * width))
         q = w2 + b2
         self.ntk = kind == "ntk"
         k = np.arange(1.0, self.turned)

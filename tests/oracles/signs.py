@@ -72,6 +72,6 @@ def kernel(a, kind, c, w_std, b_std):
 def spread(a, kind, w_std=1.0, b_std=0.0, width=512, angles=33):
     """Mean of E[X²] over mean of K², over angles at the midpoints of equal parts of [0, π]."""
     theta = (np.arange(angles) + 0.5) * np.pi / angles
-    far = reach(width)
+    far = reach(10_000 * width)
     top = [second_moment(a, kind, math.cos(t), w_std, b_std, far) for t in theta]
     return float(np.mean(top) / np.mean([kernel(a, kind, math.cos(t), w_std, b_std) ** 2 for t in theta]))
