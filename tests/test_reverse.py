@@ -140,7 +140,7 @@ def test_degree_none_takes_what_the_series_needs(kind):
     long = nk.reverse_engineer("laplace", kind)
     assert long.degree == 128
     assert 'degree="all"' in long.report()
-    fast = nk.reverse_engineer(nk.kernel("geometric", rate=0.97), kind)
+    fast = nk.reverse_engineer(nk.kernel("geometric", rate=0.96), kind)
     assert 0.001 < fast.tail / fast.target(1.0) <= 0.01
 
 
@@ -227,7 +227,7 @@ def test_variances_far_from_one_shorten_the_series_or_are_refused():
 
 NEGATIVE = [
     ("c**2 - 0.25*c**3", r"coefficient of degree 3 of its power series in c is -0.25,"),
-    ("cos(2*c)", r"coefficient of degree 2 .* is -2 \(and 4 others up to degree 12\)"),
+    ("cos(2*c)", r"coefficient of degree 2 .* is -2 \(and 2 others up to degree 12\)"),
     ("1 - c", "coefficient of degree 1 .* is -1,"),
     ("exp(-c)", "coefficient of degree 1 .* is -1 "),
 ]
@@ -257,8 +257,8 @@ def test_projection_is_the_nearest_positive_definite_kernel(target, kind):
     assert design.distance == pytest.approx(math.sqrt((miss**2).mean()), rel=1e-6)
     assert design.distance > 0.01
     for k in range(13):
-        assert (miss * np.cos(theta) ** k).mean() > -1e-9
-    assert abs((miss * found).mean()) < 1e-9
+        assert (miss * np.cos(theta) ** k).mean() > -1e-7
+    assert abs((miss * found).mean()) < 1e-7
     assert f"{design.distance:.3e} away" in design.report()
 
 

@@ -65,11 +65,11 @@ def test_spread_is_the_second_moment_of_a_neurons_share(kind, size, w_std, b_std
     a = falling(size, size)
     for chosen in (signs.paper(size), np.ones(size)):
         found = signs.spread(a, chosen, kind, w_std=w_std, b_std=b_std, width=width)
-        assert found == pytest.approx(oracle.spread(chosen * a, kind, w_std, b_std, width), rel=0.003)
+        assert found == pytest.approx(oracle.spread(chosen * a, kind, w_std, b_std, width), rel=0.01)
 
 
 def test_spread_is_the_variance_of_empirical_kernels():
-    """Plain Monte Carlo over neurons, those with |u| or |v| beyond R(N) left out, as the criterion does."""
+    """Plain Monte Carlo over neurons, those with |u| or |v| beyond R(10⁴ N) left out, as the criterion does."""
     a = TARGETS["sinh"]()
     chosen, width, rng = signs.paper(a.size), 512, np.random.default_rng(5)
     far, theta = signs.reach(signs.ENSEMBLE * width), (np.arange(33) + 0.5) * np.pi / 33

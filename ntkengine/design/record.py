@@ -82,7 +82,7 @@ def moments(fcn: FCN, kind: str, width: int = WIDTH) -> Moments:
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Design:
     """An activation made for a kernel, and how well it does.
 
@@ -113,6 +113,9 @@ class Design:
     angles: Array
     target_values: Array
     values: Array
+
+    def __repr__(self) -> str:
+        return f"<design of {self.activation} for {self.target.name}, {self.kind.upper()}>"
 
     @property
     def activation(self) -> Activation:

@@ -54,7 +54,7 @@ _KNOWN = 1e-6
 _SPARED = 1e-11, 1e3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReverseDesign(Design):
     """A design by the theorem.
 

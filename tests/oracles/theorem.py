@@ -16,7 +16,7 @@ def rho(c, w_std, b_std):
 
 
 def correlations(phi, slope, rho, q, nodes=90):
-    """E[φ(u)φ(v)] and E[φ'(u)φ'(v)], (u, v) of variance q and correlation ρ, by a product of Gauss–Hermite rules: for polynomials."""
+    """E[φ(u)φ(v)] and E[φ'(u)φ'(v)], u and v of variance q and correlation ρ, of polynomials, by a product of Gauss rules."""
     x, w = np.polynomial.hermite_e.hermegauss(nodes)
     w = w / np.sqrt(2 * np.pi)
     u = np.sqrt(q) * x[:, None]
