@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ntkengine.errors import InputError
-from ntkengine.plots._designs import design, seven_kernels
+from ntkengine.plots._designs import design, seven_kernels, signs
 from ntkengine.plots._network import network_kernel
 from ntkengine.plots._style import COLOURS, check_path, figure_format, save
 from ntkengine.plots._training import shallowify
@@ -31,6 +31,7 @@ __all__ = [
     "save",
     "seven_kernels",
     "shallowify",
+    "signs",
 ]
 
 #: Figure functions by kind of run.
@@ -38,6 +39,7 @@ FIGURES: dict[str, Callable[[Run], Figure]] = {
     "design": design,
     "reproduce-kernels": seven_kernels,
     "shallowify": shallowify,
+    "signs": signs,
 }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ntkengine.store import Run
 
-__all__ = ["design", "seven_kernels"]
+__all__ = ["design", "seven_kernels", "signs"]
 
 #: Errors below this part of the largest value are drawn as this.
 _LEAST = 1e-17
@@ -213,5 +213,79 @@ def seven_kernels(run: Run) -> Figure:
             "Seven kernels as the NTK of one hidden layer whose activation is a polynomial of degree 5: "
             f"{config['members']} networks of width {config['width']}",
             fontsize=10.5,
+        )
+    return figure
+
+
+#: Rules for signs: colour and dashes.
+_RULES = {
+    "smooth": ("blue", "-"),
+    "paper": ("green", "--"),
+    "plus": ("grey", ":"),
+    "concentrated": ("orange", "-."),
+}
+
+
+def signs(run: Run) -> Figure:
+    """How far networks are from the kernel by rule for the signs, predicted and found, and φ: a ``signs`` run in 6 panels.
+
+    Examples
+    --------
+    >>> from ntkengine import plots
+    >>> from ntkengine.experiments.signs import Plan, run
+    >>> figure = plots.signs(run(Plan(width=64, members=4)))
+    >>> [ax.get_title() for ax in figure.axes][:3]
+    ['4HL ReLU NTK, degree 60', '4HL erf NTK, degree 30', 'laplace, degree 20']
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    v, config = run.variables, run.config
+    rules, kinds = v["rule"].values.tolist(), v["kind"].values.tolist()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 5.2), layout="constrained")
+        above, below = figure.subplots(2, v["target"].values.size)
+        for i, (ax, low) in enumerate(zip(above, below)):
+            calm = [k for k, rule in enumerate(rules) if rule != "plus"]
+            top = 1.15 * float((v["measured"].values + v["standard_error"].values)[i][:, calm].max())
+            for j, kind in enumerate(kinds):
+                x = np.arange(len(rules)) + j * (len(rules) + 1.0)
+                found, error = v["measured"].values[i, j], v["standard_error"].values[i, j]
+                colours = [COLOURS[_RULES[rule][0]] for rule in rules]
+                ax.bar(x, v["predicted"].values[i, j], 0.8, color=colours, alpha=0.45)
+                ax.errorbar(x - 0.15, found, error, fmt="o", ms=3, lw=1, color="black")
+                ax.plot(x + 0.2, v["median"].values[i, j], "D", ms=3, mfc="white", mec="black", mew=0.8)
+                where = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+                ax.text(x.mean(), 1.02, kind.upper(), fontsize=7, **where)
+                predicted = v["predicted"].values[i, j]
+                for far in np.flatnonzero(predicted > top):  # what is off the scale, in figures
+                    note = f"{predicted[far]:.0f}; found {found[far]:.0f}"
+                    ax.text(x[far], 0.5 * top, note, rotation=90, ha="center", va="center", fontsize=6.5)
+            ax.set(xticks=[], xlim=(-0.8, len(kinds) * (len(rules) + 1.0) - 1.2), ylim=(0, top))
+            ax.set_title(v["target"].values[i], pad=14)
+            ax.grid(axis="x", visible=False)
+            for k, rule in enumerate(rules):
+                colour, dashes = _RULES[rule]
+                phi = v["activation"].values[i, 0, k]
+                low.plot(v["z"].values, phi, color=COLOURS[colour], ls=dashes, lw=1.3, label=rule)
+            tame = np.abs(v["activation"].values[i, 0, rules.index("paper")]).max()
+            low.set(xlabel="preactivation z", ylim=(-2.2 * tame, 2.2 * tame))
+            low.margins(x=0.02)
+        above[0].set_ylabel("N · mean square distance / K²")
+        below[0].set_ylabel("φ(z), for the NTK")
+        key: list[Any] = []
+        for rule in rules:
+            key.append(
+                mpl.patches.Patch(color=COLOURS[_RULES[rule][0]], alpha=0.45, label=f"{rule}, predicted")
+            )
+        dots: Any = {"color": "black", "ls": "none", "ms": 3}
+        key += [
+            mpl.lines.Line2D([], [], marker="o", label="networks, mean ± s.e.", **dots),
+            mpl.lines.Line2D([], [], marker="D", mfc="white", mew=0.8, label="networks, median", **dots),
+        ]
+        figure.legend(handles=key, loc="outside lower center", ncol=3)
+        figure.suptitle(
+            f"Signs of Hermite coefficients: {config['members']} networks of width {config['width']}, the same for every rule",
+            fontsize=9.5,
         )
     return figure
