@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 BENCH = Path(__file__).resolve().parents[1] / "asv_bench"
-TOPICS = ("gram", "hermite", "start")
+TOPICS = ("design", "gram", "hermite", "start")
 
 
 @pytest.fixture
@@ -44,6 +44,15 @@ def test_gram_rows(topic, monkeypatch):
     rows = check(gram.rows(n=40, repeats=1), 24 if Path("/proc/self/clear_refs").exists() else 16)
     assert [row.limit for row in rows[:2]] == [4.0, 0.65]
     assert sum(row.limit == 12.0 for row in rows) == 4
+
+
+def test_design_rows(topic, monkeypatch):
+    design = topic("design")
+    monkeypatch.setattr(design, "_FITS", {"relu_cos": ({}, 1.0, 0.0385)})
+    rows = check(design.rows(width=16, degree=50, repeats=1), 15)
+    assert [row.limit for row in rows[:10:2]] == [2.0] * 5
+    assert rows[11].what == "fit of relu_cos: squared error"
+    assert rows[11].ratio <= rows[11].limit
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc")
@@ -126,4 +135,4 @@ def test_as_a_script_it_names_the_topics():
         [sys.executable, BENCH / "ratios", "nonsense"], capture_output=True, text=True, env=dict(os.environ)
     )
     assert done.returncode == 2
-    assert done.stderr == "no topic nonsense; topics: gram, hermite, start, gram-large\n"
+    assert done.stderr == "no topic nonsense; topics: design, gram, hermite, start, gram-large\n"
