@@ -48,11 +48,11 @@ def test_gram_rows(topic, monkeypatch):
 
 def test_design_rows(topic, monkeypatch):
     design = topic("design")
-    monkeypatch.setattr(design, "_FITS", {"relu_cos": ({}, 1.0, 0.0385, 10.0)})
+    monkeypatch.setattr(design, "_FITS", {"relu_cos": ({}, 1.0, 0.0385, 50.0)})
     rows = check(design.rows(width=16, degree=50, repeats=1), 16)
     assert [row.limit for row in rows[:10:2]] == [2.0] * 5
     assert rows[11].what == "fit of relu_cos: squared error"
-    for row in rows[11:13]:
+    for row in rows[11:13]:  # what does not depend on the machine
         assert row.ratio <= row.limit
 
 

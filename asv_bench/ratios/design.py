@@ -59,7 +59,7 @@ def rows(width: int = 4096, degree: int = 10_000, repeats: int = 5) -> Iterator[
     for name, (size, seconds, squared, largest) in _FITS.items():
         fit = partial(nk.fit_activation, target, name, kind="ntk", **size)
         best = fit()
-        gap = best.kernel.at_angle(_ANGLES) - target.at_angle(_ANGLES)
+        gap = np.asarray(best.kernel.at_angle(_ANGLES) - target.at_angle(_ANGLES))
         label = name if not size else f"{name}({size['size']})"
         yield Row(f"fit of {label}: seconds", _seconds(fit, repeats), seconds)
         yield Row(f"fit of {label}: squared error", float(gap @ gap), squared)
