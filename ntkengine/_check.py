@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,33 @@ from numpy.typing import ArrayLike, NDArray
 
 from ntkengine.errors import InputError
 
-__all__ = ["folder_path", "integer", "real_array"]
+__all__ = ["folder_path", "integer", "real_array", "shown"]
+
+_short = reprlib.Repr()
+_short.maxlong, _short.maxstring, _short.maxother = 40, 80, 80
+
+
+def shown(value: Any) -> str:
+    """``repr(value)`` for an error's text, cut where it is long: an integer has any number of digits, an array any size.
+
+    Examples
+    --------
+    >>> from ntkengine._check import shown
+    >>> shown(10**400)
+    '100000000000000000...0000000000000000000'
+    >>> shown(-0.5)
+    '-0.5'
+    """
+    try:
+        return _short.repr(value)
+    except ValueError:  # Python writes no integer of more than some thousand digits
+        return f"an integer of {value.bit_length()} bits"
 
 
 def integer(name: str, value: Any, minimum: int, also: str = "") -> int:
     """``value`` as an int of at least ``minimum``; ``also`` names other things allowed, for the error."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < minimum:
-        raise InputError(f"{name} must be an integer ≥ {minimum}{also}, not {value!r}")
+        raise InputError(f"{name} must be an integer ≥ {minimum}{also}, not {shown(value)}")
     return int(value)
 
 
@@ -48,7 +69,7 @@ def folder_path(name: str, value: Any) -> Path:
     try:
         text = os.fspath(value)
     except TypeError:
-        raise InputError(f"{name} must be a path, not {value!r}") from None
+        raise InputError(f"{name} must be a path, not {shown(value)}") from None
     if not text:
         raise InputError(f"{name} is empty; name a folder ('.' is this one)")
     return Path(os.path.expanduser(text))

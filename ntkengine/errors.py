@@ -10,6 +10,7 @@ __all__ = [
     "DataError",
     "DivergenceError",
     "InputError",
+    "NoSeriesError",
     "NtkengineError",
     "PluginWarning",
     "StoreError",
@@ -23,6 +24,25 @@ class NtkengineError(Exception):
 
 class InputError(NtkengineError, ValueError):
     """An argument has a value that is not allowed. The text names the argument, the value and the remedy."""
+
+
+class NoSeriesError(InputError):
+    """A kernel has no power series in the open unit disk, or none that could be computed; the text says which and why.
+
+    Parameters
+    ----------
+    text : str
+    negative : (int, float), optional
+        Degree and value of the first coefficient that is certain to be negative: the kernel is not positive definite, whatever
+        became of the rest of the series.
+    """
+
+    def __init__(self, text: str, negative: tuple[int, float] | None = None) -> None:
+        super().__init__(text)
+        self.negative = negative
+
+    def __reduce__(self) -> tuple[type[NoSeriesError], tuple[str, tuple[int, float] | None]]:
+        return NoSeriesError, (str(self), self.negative)
 
 
 class UnknownNameError(InputError):

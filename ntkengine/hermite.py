@@ -354,7 +354,7 @@ def check_variance(variance: float) -> float:
     """The variance as a float; InputError unless it is positive and finite."""
     try:
         q = float(variance)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         q = math.nan
     if not (math.isfinite(q) and q > 0):
         raise InputError(f"variance is {variance!r}; it must be a finite number above 0")

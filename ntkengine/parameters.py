@@ -67,12 +67,14 @@ class Parameter:
         else:
             allowed = f"{'integers' if self.integer else 'finite'}, from {self.lower:g} to {self.upper:g}"
         try:
+            if isinstance(value, (str, bytes, bool, np.bool_)):
+                raise TypeError
             number = float(value)
         except (TypeError, ValueError):
             raise InputError(f"{where} must be a number, not {value!r}") from None
         except OverflowError:
             raise InputError(f"{where} is beyond the largest float; allowed: {allowed}") from None
-        whole = not self.integer or (number.is_integer() and not isinstance(value, (bool, np.bool_)))
+        whole = not self.integer or number.is_integer()
         chosen = not self.choices or number in self.choices
         if not (math.isfinite(number) and whole and chosen and self.lower <= number <= self.upper):
             raise InputError(f"{where} is {value!r}; allowed: {allowed}")

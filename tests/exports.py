@@ -57,6 +57,8 @@ ENTRIES = [
     activation("hermite", coefficients=[0.7]),
     activation("polynomial", coefficients=LONG[:20] * 0.3 ** np.arange(20)),
     activation("hermite", coefficients=LONG),
+    activation("hermite", coefficients=[0.1, 0.8, -0.6, 0.0, 0.25], variance=2.5),
+    activation("hermite", coefficients=LONG, variance=0.7),
     *(activation(text, **p) for text, p in FORMULAS),
 ]  # fmt: skip
 
@@ -112,7 +114,8 @@ def assert_same_function(made, phi, size=400):
     terms = float(np.abs(LONG).sum()) if phi.values[:1] == (LONG[0],) else 1.0
     for reach, tolerance in ((4.5, 1e-14), (9.0, 5e-14)):
         z = points(phi, reach, size)
-        growth = np.exp(reach**2 / 8) if terms > 1 and phi.name == "hermite" else 1.0
+        variance = phi.parameters.get("variance", 1.0)
+        growth = np.exp(reach**2 / variance / 8) if terms > 1 and phi.name == "hermite" else 1.0
         with np.errstate(all="ignore"):  # compiled ufuncs report the 0/0 that they replace
             assert_close(made["phi"](z), phi(z), tolerance * terms * growth)
             assert_close(made["dphi"](z), phi.derivative(z), tolerance * terms * growth)

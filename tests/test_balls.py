@@ -1,6 +1,7 @@
 """Network kernels as power series of balls: they enclose the truth, and are as narrow as their precision promises."""
 
 import math
+from types import SimpleNamespace
 
 import flint
 import mpmath as mp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import ntkengine as nk
+from ntkengine.activations import Activation, ActivationFamily, Kink
 from ntkengine.infinite import _balls
 from ntkengine.kernels.taylor import balls, exact
 from tests.oracles import kernels as oracle
@@ -174,6 +176,17 @@ def test_activations_without_a_closed_form_have_none():
         assert _balls.network_series(kernel, flint.arb_series([0, 1])) is None
     for name in FAMILIES:
         assert _balls.has_balls(network(name, 1))
+
+
+def test_an_activation_that_only_has_the_name_has_none():
+    """Balls belong to the closed form, not to the name: a plugin's "relu" may be another function."""
+    family = ActivationFamily(
+        "relu", lambda z, p: (abs(z), np.sign(z)), "abs(z)", kinks=lambda p: [Kink(0.0, slope_jump=2.0)]
+    )
+    kernel = SimpleNamespace(fcn=nk.FCN(Activation(family, ())))
+    assert kernel.fcn.activation.name == "relu"
+    assert not _balls.has_balls(kernel)
+    assert _balls.network_series(kernel, flint.arb_series([0, 1])) is None
 
 
 def test_flints_settings_come_back():

@@ -114,6 +114,78 @@ def test_no_power_series():
 
 
 @pytest.mark.parametrize(
+    "k",
+    [
+        nk.kernel("gaussian", gamma=2500.0),
+        nk.kernel("laplace", length=0.001),
+        nk.kernel("matern", nu=2.5, length=0.001),
+        nk.kernel("rational_quadratic", alpha=30.0, length=0.001),
+        nk.kernel("periodic", length=0.001),
+        nk.FCN("sin", depth=4, w_std=5.0).kernel("nngp"),
+    ],
+    ids=str,
+)
+def test_narrow_kernels(k):
+    found = describe(k)
+    assert found.positive_definite is True
+    assert found.tail > 0.99
+    assert "Most of K(1) is in higher degrees" in found.rows[0][2]
+
+
+def test_not_decided():
+    """Values alone: a narrow positive-definite kernel is far from all series of degree 2000, and yet not disproved."""
+    for function in (
+        lambda t: np.exp(-5000 * (1 - np.cos(t))),
+        lambda t: np.exp(-1e9 * t**2),
+    ):
+        found = describe(Plain(function))
+        assert found.positive_definite is None
+        assert found.first_negative is None
+        assert "no analytic continuation" in found.no_series
+        assert "not decided" in found.rows[0][1]
+    for function in (
+        lambda t: np.exp(-(t**4)),
+        lambda t: 1 - np.cos(t),
+    ):
+        assert describe(Plain(function)).positive_definite is False
+    for text in ("c**2 + 0.001*abs(c)", "exp(c) + 0.01*max(c - 0.3, 0)"):
+        assert describe(nk.kernel(text)).positive_definite is False
+
+
+def test_a_series_that_stops_names_its_negative_coefficient():
+    found = describe(nk.kernel("periodic", frequency=12))
+    assert found.positive_definite is False
+    assert found.first_negative[0] == 2
+    assert found.first_negative[1] < 0
+    assert "b_2 = " in found.rows[0][1]
+    assert "oscillates too fast" in found.no_series
+
+
+def test_combinations_of_samples():
+    theta = np.linspace(0, np.pi, 60)
+    wave, good = SampledKernel(theta, np.cos(3 * theta)), SampledKernel(theta, relu(4).at_angle(theta))
+    for k in (1.0 * wave, wave + nk.kernel("0.1*c")):
+        found = describe(k)
+        assert found.positive_definite is False
+        assert "made of 60 samples" in found.no_series
+    faint = describe(wave + nk.kernel("40*c**3"))  # 4 c³ − 3 c + 40 c³
+    assert faint.positive_definite is False
+    found = describe(2.0 * good)
+    assert found.positive_definite is True
+    assert found.exponent == pytest.approx(0.5, abs=0.05)
+    assert found.exponent_angle >= theta[1]
+
+
+def test_turning_points_have_no_more_digits_than_are_known():
+    assert describe(nk.kernel("c - c**3")).turning_points == (0.57735, -0.57735)
+    assert describe(nk.kernel("c**50")).turning_points == (0.0,)
+    theta = np.linspace(0, np.pi, 60)
+    rough = describe(SampledKernel(theta, np.cos(3 * theta), sigma=0.01)).turning_points
+    assert rough == (0.5, -0.5)
+    assert "K turns at c = 0.57735, -0.57735" in str(describe(nk.kernel("c - c**3")))
+
+
+@pytest.mark.parametrize(
     ("k", "exponent"),
     [
         (relu(1), 0.5),
@@ -233,15 +305,29 @@ def test_rows_have_three_texts():
         assert str(found).startswith(f"kernel {text}\n")
 
 
-@pytest.mark.parametrize("degree", [-1, 1.5, "x", True])
+@pytest.mark.parametrize("degree", [-1, 1.5, "x", True, 10**9, "1e400", np.arange(9000)])
 def test_bad_degree(degree):
-    with pytest.raises(InputError, match="degree"):
-        describe(nk.kernel("c"), degree=degree)
+    with pytest.raises(InputError, match="degree") as caught:
+        describe(Plain(relu(4).at_angle), degree=degree)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_degree_of_many_digits(digits):
+    for degree in (10**digits, -(10**digits)):
+        with pytest.raises(InputError, match="degree") as caught:
+            describe(Plain(relu(4).at_angle), degree=degree)
+        assert len(str(caught.value)) < 150
 
 
 def test_no_value():
     with pytest.raises(InputError, match="no finite real value at c = -1"):
         describe(Plain(lambda t: np.where(t > 3, np.inf, 1.0)))
+
+
+def test_too_small():
+    with pytest.raises(InputError, match=r"is 1\.5e-290; .* multiply it by a number"):
+        describe(nk.kernel("a*(c - 0.5)", a=1e-290))
 
 
 def test_no_kernel():

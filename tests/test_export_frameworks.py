@@ -36,7 +36,7 @@ def assert_double(found, wanted, tolerance=0.0):
 
 def reach_of(phi):
     """Where Σ |a_k h_k(z)| is not much larger than φ, which float32 could not forgive."""
-    return 2.5 if len(phi.values) == LONG.size else 4.5
+    return 2.5 * math.sqrt(phi.parameters.get("variance", 1.0)) if len(phi.values) == LONG.size else 4.5
 
 
 @pytest.mark.parametrize("phi", FRAMEWORKS, ids=str)

@@ -132,11 +132,49 @@ def test_angles_outside_are_refused():
         ({"b_std": math.nan}, "b_std is nan"),
         ({"readout_w_std": 0}, "readout_w_std is 0"),
         ({"readout_b_std": "x"}, "readout_b_std is 'x'"),
+        ({"w_std": 1e200}, r"w_std is 1e\+200, too large .* from 1e-30 to 1e\+30"),
+        ({"w_std": 1e-300}, "w_std is 1e-300, too small"),
+        ({"w_std": 10**400}, r"w_std is 1000.*; it must be a finite"),
+        ({"readout_w_std": 1e-40}, "readout_w_std is 1e-40, too small"),
+        ({"b_std": 1e31}, r"b_std is 1e\+31, too large .* from 0 to"),
+        ({"readout_b_std": 1e200}, r"readout_b_std is 1e\+200, too large"),
+        ({"depth": 10**400}, "depth is 1000.* from 1 to 100000"),
+        ({"depth": -(10**5000)}, "depth is an integer"),
+        ({"depth": "4"}, "depth is '4'"),
+        ({"width": 10**400}, "width is 1000"),
+        ({"parameterization": "standard", "width": 10**400}, "width is 1000.* from 1 to 9007199254740992"),
+        ({"parameterization": "standard", "width": "wide"}, "width must be an integer .* not 'wide'"),
     ],
 )
 def test_bad_architectures(arguments, text):
     with pytest.raises(InputError, match=text):
         FCN("relu", **arguments)
+
+
+def test_sizes_beyond_the_floats():
+    net = FCN("relu", parameterization="standard", width=4)
+    with pytest.raises(InputError, match="n_inputs is 1000"):
+        net.kernel("ntk", n_inputs=10**400)
+    with pytest.raises(
+        InputError, match=r"NTK of 1-hidden-layer monomial.* is inf at c = 1: with w_std=1e\+30"
+    ):
+        FCN(activation("monomial", degree=5), w_std=1e30, readout_w_std=1e30).kernel()
+    for name in ("relu", "erf", "gelu", "gaussian", "sin", "rbf"):
+        for w_std in (1e30, 1e-30):
+            assert np.isfinite(FCN(name, w_std=w_std).kernel()([-1.0, 0.3, 1.0])).all()
+
+
+def test_names_say_what_the_kernel_depends_on():
+    assert FCN("relu").kernel("nngp").name == "NNGP of 1-hidden-layer relu"
+    assert (
+        FCN("relu", 4, 2**0.5, 0.1).kernel().name == "NTK of 4-hidden-layer relu (w_std=1.41421, b_std=0.1)"
+    )
+    net = FCN("erf", readout_w_std=0.5, readout_b_std=2.0, parameterization="standard", width=64)
+    readout = "readout_w_std=0.5, readout_b_std=2"
+    assert net.kernel("nngp").name == f"NNGP of 1-hidden-layer erf(a=1, b=1, c=0) ({readout})"
+    assert net.kernel("ntk", n_inputs=3).name.endswith(
+        f"({readout}, standard parameterization, width=64, n_inputs=3)"
+    )
 
 
 def test_unknown_names():

@@ -16,7 +16,8 @@ from mpmath import mp
 
 import ntkengine as nk
 from ntkengine.errors import InputError
-from ntkengine.formula import _formula
+from ntkengine.formula import _formula, parse_program
+from ntkengine.formula._intervals import _over, unbounded
 from ntkengine.formula._values import ARRAY, run, value
 from tests.oracles import formulas as oracle
 
@@ -331,6 +332,51 @@ def test_the_generated_source_is_the_program(text, z):
     scale = max(1, abs(want), abs(want_slope))
     assert got == pytest.approx(want, abs=1e-11 * scale)
     assert slope == pytest.approx(want_slope, abs=1e-10 * scale)
+
+
+# --- bounds over intervals: poles of kernels ---------------------------------------------------------------------
+
+POLES = {
+    "1/(c-0.1234567)": [0.1234567], "tan(3*c)": [-np.pi / 6, np.pi / 6], "1/(c**2 - 0.3)": [-(0.3**0.5), 0.3**0.5],
+    "log(c+0.9999)": [-1.0], "1/sinh(c + 0.7777713)": [-0.7777713], "1/(exp(a*c) - 1.3)": [np.log(1.3) / 2],
+    "c/(abs(c) - 0.2222221)": [-0.2222221, 0.2222221], "(c - 0.1234567)**-2 + log(1.1 + c)": [0.1234567],
+}  # fmt: skip
+BOUNDED = [
+    "sqrt(1 - c**2)", "abs(c)", "(1 - c)**0.5", "(1 - c)**0.3", "(1 - c**2)**1.7", "exp(-sqrt(2*(1 - c)))", "(c**2)**0.3",
+    "1/(1 + 1/c**2)", "1/(1.0000001 + sin(1000*c))", "1/(1 + c**2 - 2*c + 1e-8)", "1/(1.0000000001 - c)", "exp(700*c)",
+    "min(1/abs(c - 0.1234567), 5)", "tan(1.57*c)", "gelu(-3*c)*softplus(9*c) + erf(c)*sigmoid(c)", "log(c + 1.0001)",
+    "sqrt(c**2 + 2*c + 1)", "cosh(5*c) - sinh(c)**3", "step(c - 0.3)*sign(c)", "tanh(1/(2 + c))", "3", "a*0 + 2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", POLES)
+def test_poles_of_kernels(text):
+    """Between the points of any grid; the error names one."""
+    with pytest.raises(InputError, match="no finite real value at c = ") as caught:
+        nk.kernel(text, **({"a": 2.0} if "a*c" in text else {}))
+    found = float(re.search(r"at c = ([-\d.e]+)[ ,]", str(caught.value))[1])
+    assert min(abs(found - c) for c in POLES[text]) < 2e-6
+
+
+@pytest.mark.parametrize("text", BOUNDED)
+def test_kernels_without_poles(text):
+    assert np.isfinite(nk.kernel(text, **({"a": 2.0} if "a*0" in text else {}))([-1.0, 0.3, 1.0])).all()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(_formulas, st.floats(-1, 1), st.floats(0, 1e-3))
+def test_bounds_hold_the_values(text, c, width):
+    """Random formulas, bounded by construction: no pole is found, and no value is outside the bounds."""
+    _, program = parse_program(text.replace("z", "c"), "c", complement=True)
+    p = np.full(len(program.parameters), 0.75)
+    assert unbounded(program, p) is None
+    low, high = np.array([c, -1.0]), np.array([c + width, 1.0])
+    bounds = _over(program, p, low, high)
+    points = np.clip(np.linspace(low, high, 9), low, high)
+    known = run(program, points, p, complement=1 - points)
+    values = value(program.result, known, ARRAY)
+    assert (bounds.low <= values).all()
+    assert (values <= bounds.high).all()
 
 
 # --- parameters, identity, pickles -----------------------------------------------------------------------------

@@ -144,6 +144,7 @@ def test_operations_are_those_of_the_values(one, other, number, exponent):
         (number * one, number * a),
         (one * number, number * a),
         (np.float64(number) * one, number * a),
+        (one / (1 + number), a / (1 + number)),
         (one + number, a + number),
         (np.float64(number) + one, a + number),
         (one**exponent, a**exponent),
@@ -187,10 +188,7 @@ def test_kernels_from_anywhere_combine():
     np.testing.assert_allclose(
         k(POINTS), 0.5 * net(POINTS) + np.exp(-2 * (1 - POINTS)) * net(POINTS) + POINTS**2, rtol=1e-14
     )
-    assert (
-        k.name
-        == "0.5 * (NTK of 2-hidden-layer relu) + gaussian(gamma=1) * (NTK of 2-hidden-layer relu) + c**2"
-    )
+    assert k.name == f"0.5 * ({net.name}) + gaussian(gamma=1) * ({net.name}) + c**2"
     inner = nk.kernel("laplace").compose(net.normalized())
     assert inner.at_angle(0.0) == 1.0
     theta = np.array([1e-3, 1.0, np.pi])
@@ -223,6 +221,21 @@ def test_names_and_flat_sums():
         (lambda k: k.compose("c"), "inner must be a DotProductKernel"),
         (lambda k: nk.kernel("c**2 - c").normalized(), "its value at c = 1 is 0, not above 0"),
         (lambda k: Constant(-1), "is -1; it must be finite"),
+        (lambda k: k / 0, "a kernel is divided by 0; the number must be finite and above 0"),
+        (lambda k: k / -1.0, "a kernel is divided by -1.0; .* as a formula"),
+        (lambda k: k / np.inf, "divided by inf"),
+        (lambda k: k / 10**400, r"divided by 10{17}\.\.\.0{19}; "),
+        (lambda k: k / 5e-324, "and so must one over it"),
+        (lambda k: k / k, "kernels are divided by positive numbers only"),
+        (
+            lambda k: 2 / k,
+            "kernels are divided by positive numbers only.* write the whole kernel as a formula",
+        ),
+        (lambda k: np.float64(2) / k, "kernels are divided by"),
+        (lambda k: k - k, "kernels are not subtracted or negated.* write the whole kernel as a formula"),
+        (lambda k: k - 0.5, "not subtracted"),
+        (lambda k: 1 - k, "not subtracted"),
+        (lambda k: -k, "not subtracted or negated"),
         (lambda k: ArcCosine(3), "order is 3"),
     ],
 )
@@ -233,8 +246,9 @@ def test_operations_that_are_refused(operation, words):
 
 def test_operations_that_mean_nothing():
     k = nk.kernel("exp(c)")
-    for operation in (lambda: k - k, lambda: -k, lambda: k * "c", lambda: "c" + k, lambda: k + "c",
-                      lambda: np.ones(2) * k, lambda: k + True, lambda: k + None):  # fmt: skip
+    for operation in (lambda: k - "c", lambda: "c" - k, lambda: k / "c", lambda: None / k, lambda: k / True,
+                      lambda: k * "c", lambda: "c" + k, lambda: k + "c", lambda: np.ones(2) * k, lambda: k / np.ones(2),
+                      lambda: k + True, lambda: k + None):  # fmt: skip
         with pytest.raises(TypeError):
             operation()
 
@@ -351,7 +365,30 @@ def _real(w, width):
         ({"taylor": lambda n, width: np.full(n + 1, np.nan)}, "finite numbers"),
         ({"taylor": lambda n, width: 0.9 * _bump_taylor(n, width)}, "disagree with its function by"),
         ({"function": lambda c, w, width: np.log(c)}, "no finite real value at c = -1"),
+        (
+            {"taylor": lambda n, width: "abc"},
+            r"the taylor of the kernel .* returned 'abc'; it must return \(6,\) real",
+        ),
+        ({"taylor": lambda n, width: 1j * np.ones(n + 1)}, "returned array.* real numbers"),
+        ({"taylor": lambda n, width: [[1], [1, 2]]}, "returned .* real numbers"),
+        ({"taylor": lambda n, width: None}, "of the kernel 'bump"),
         ({"function": lambda c, w, width: 1j * c}, "returned complex128, not real numbers"),
+        (
+            {"function": lambda c, w, width: np.ones(3)},
+            r"'bump\(width=0.5\)' returned an array of shape \(3,\) for cosines",
+        ),
+        ({"function": lambda c, w, width: np.full(c.shape, "x")}, "returned <U1, not real numbers"),
+        ({"function": lambda c, w, width: None}, "returned object, not real numbers"),
+        ({"function": lambda c, w, width: c * np.nan}, "no finite real value at c = -1"),
+        ({"function": lambda c, w: c}, "the function of the kernel 'bump.*' failed: TypeError"),
+        (
+            {"function": None, "made_of": lambda width: width},
+            r"the made_of of the kernel .* returned 0\.5; it must be",
+        ),
+        (
+            {"function": None, "formula": lambda width: 3},
+            "the formula of the kernel .* returned 3; it must be a text",
+        ),
         ({"function": lambda c, w, width: np.abs(c)}, "not analytic"),
         (
             {"function": None, "formula": "exp(width*c) + b"},
@@ -363,6 +400,21 @@ def test_families_that_are_wrong(changes, words):
     arguments = {"formula": "exp(-(1 - c)/width)", "parameters": WIDTH, "function": _bump} | changes
     with pytest.raises(InputError, match=words):
         KernelFamily("bump", **arguments)().taylor(5)
+
+
+@pytest.mark.parametrize(("degree", "wrong"), [(40, 30), (200, 60)])
+def test_taylor_coefficients_are_checked_near_one_too(degree, wrong):
+    """One coefficient in excess by half of K(1): at |c| = 0.5 nothing of it is seen."""
+
+    def taylor(n, width):
+        b = _bump_taylor(n, width)
+        b[wrong] += 0.5
+        return b
+
+    right = KernelFamily("bump", "exp(...)", WIDTH, function=_bump, taylor=_bump_taylor)
+    np.testing.assert_allclose(right().taylor(degree)[:9], _bump_taylor(8, 0.5))
+    with pytest.raises(InputError, match="disagree with its function"):
+        KernelFamily("bump", "exp(...)", WIDTH, function=_bump, taylor=taylor)().taylor(degree)
 
 
 def test_unregistered_families_are_pickled_by_value():

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 import ntkengine as nk
 from ntkengine.errors import InputError
 from ntkengine.kernels.base import DotProductKernel
-from ntkengine.kernels.nearest import NearestKernel, SeriesKernel, cone_fit, nearest, powers
+from ntkengine.kernels.nearest import (
+    NearestKernel,
+    SeriesKernel,
+    cone_fit,
+    disproves,
+    nearest,
+    powers,
+    undetermined,
+)
 from tests.oracles.nearest import angles, nearest_series, series_at
 
 
@@ -125,7 +133,7 @@ def test_projection_on_a_cone(b, b_std):
     theta = angles(8192)
     K, near = target.at_angle(theta), found.at_angle(theta)
     assert abs(np.mean((K - near) * near)) <= 1e-11 * (1 + np.mean(K**2))
-    assert found.distance <= np.sqrt(np.mean(K**2)) * (1 + 1e-12)
+    assert found.distance <= np.sqrt(np.mean(K**2)) * (1 + 1e-12) + 1e-150  # where squares underflow
     if b_std == 0:
         clipped = np.polynomial.polynomial.polyval(np.cos(theta), np.maximum(b, 0))
         assert found.distance <= np.sqrt(np.mean((K - clipped) ** 2)) + 1e-12
@@ -277,3 +285,45 @@ def test_cone_fit_ignores_scales_and_empty_columns():
     np.testing.assert_allclose(np.delete(b, 3), expected, rtol=1e-9)
     assert b[3] == 0
     assert kkt < 1e-12
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {2001: 1.0},
+        {2500: 1.0, 0: 0.1},
+        {7: 3.0, 30_000: 1.0},
+        {1: 1.0, 2: 5.0, 10_001: 1e-3},
+        {3_000_000: 1.0},
+    ],
+)
+def test_what_is_positive_definite_is_not_disproved(terms):
+    """Powers beyond the degrees of the fit, near to them and far."""
+    near = nearest(Plain(lambda t: sum(b * np.cos(t) ** k for k, b in terms.items())))
+    assert not disproves(near)
+    if min(terms) < 2000:  # and with one coefficient negative it is
+        low = min(terms)
+        near = nearest(
+            Plain(
+                lambda t: (
+                    sum(b * np.cos(t) ** k for k, b in terms.items()) - 2 * terms[low] * np.cos(t) ** low
+                )
+            )
+        )
+        assert disproves(near)
+
+
+def test_what_samples_leave_open():
+    """The posterior of Gaussian coefficients, by the inverse of its precision."""
+    rng = np.random.default_rng(0)
+    columns, b, noise = rng.uniform(-1, 1, 30)[:, None] ** np.arange(8.0), rng.random(8), 0.05
+    columns *= rng.uniform(1, 3, 30)[:, None]
+    free = []
+    for j in range(8):
+        window = b[j // 2 : 2 * j + 1]
+        free.append(window.sum() / math.sqrt(window.size) + noise)
+    precision = columns.T @ columns / noise**2 + np.diag(np.power(free, -2.0))
+    np.testing.assert_allclose(
+        undetermined(columns, b, noise), np.sqrt(np.diag(np.linalg.inv(precision))), rtol=1e-9
+    )
+    assert not undetermined(columns, b, 0.0).any()

@@ -64,7 +64,7 @@ rules = st.one_of(st.sampled_from(sign_rules.RULES), st.integers(0, 2**32))
     ),
     kind=st.sampled_from(["ntk", "nngp"]),
     rule=rules,
-    q=st.floats(0.7, 2.5),
+    q=st.floats(0.04, 34.0),
     biased=st.sampled_from([0.0, 0.1, 0.5, 0.9]),
     readout=st.floats(0.1, 5.0),
     share=st.sampled_from([0.0, 0.3, 1.0]),
@@ -100,7 +100,7 @@ def test_round_trip_of_polynomials(b, kind, rule, q, biased, readout, share):
 
 
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
-@pytest.mark.parametrize(("w_std", "b_std"), [(1.0, 0.0), (1.3, 0.4)])
+@pytest.mark.parametrize(("w_std", "b_std"), [(1.0, 0.0), (1.3, 0.4), (0.2, 3.0), (5.0, 0.0)])
 def test_activation_by_plain_quadrature(kind, w_std, b_std):
     """E[φφ] and E[φ'φ'] of the activation that comes out, by a product rule that knows nothing of Hermite series."""
     target = InRho([0.3, 0.5, 0.0, 1.0, 0.2, 0.4], w_std, b_std)
@@ -204,23 +204,6 @@ def test_a_kernel_is_a_sum_of_kernels():
     both = nk.reverse_engineer(2.0 * one + two * two, "nngp")
     b = np.asarray(2.0 * one.taylor(both.degree)) + np.asarray((two * two).taylor(both.degree))
     np.testing.assert_allclose(both.coefficients**2, b, rtol=1e-13)
-
-
-def test_variances_far_from_one_shorten_the_series_or_are_refused():
-    target = deep()
-    for w_std in (0.5, 0.8, 2.0, 4.0):
-        design = nk.reverse_engineer(target, w_std=w_std)  # degree=None: as much as there are digits for
-        assert 5 <= design.degree < 128
-        assert round_trip(design) * target(1.0) <= design.tail + 1e-10 * target(1.0)
-        # float32, in which networks train, still sees φ
-        z = w_std * np.linspace(-4, 4, 801)
-        exact, single = design.activation(z), design.activation(z.astype(np.float32))
-        weight = np.exp(-((z / w_std) ** 2) / 2)
-        assert math.sqrt(float(weight @ (exact - single) ** 2 / (weight @ exact**2))) < 1e-3
-    with pytest.raises(InputError, match=r"nearer to 1"):
-        nk.reverse_engineer(target, degree=100, w_std=0.5)
-    same = nk.reverse_engineer(target, degree=100, w_std=1.0)
-    assert round_trip(same) * target(1.0) <= same.tail + 1e-12 * target(1.0)
 
 
 # --- bad input --------------------------------------------------------------------------------------------------

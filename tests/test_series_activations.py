@@ -278,6 +278,16 @@ def test_a_fit_finds_a_polynomial():
     assert "coefficients" in design.report()
 
 
+def test_fits_leave_the_variance_alone():
+    target = nk.FCN(activation("hermite", coefficients=[0.0, 0.0, 0.0, 1.0]), w_std=2.0).kernel("nngp")
+    family = activation("hermite", coefficients=np.zeros(5), variance=4.0).family
+    found = nk.fit_activation(
+        target, family, kind="nngp", w_std=2.0, starts=1, angles=20, max_neuron_variance=np.inf
+    )
+    assert found.activation.family.variance == 4.0
+    assert found.max_error < 1e-3 * target(1.0)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_networks_run_long_sums(dtype):
     """A network of two hidden layers with 30 coefficients against NumPy."""
@@ -350,16 +360,17 @@ def test_other_bad_input():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", [series.UNROLLED, None])
+@pytest.mark.parametrize("size", [12, series.UNROLLED, None])
 @pytest.mark.parametrize("name", SERIES)
 def test_tiles_are_packed_instructions(name, size, dtype, monkeypatch):
-    """The longest sum that is unrolled, and the tile of all longer ones."""
+    """The longest sum that is unrolled and a shorter one, and the tile of all longer ones."""
     monkeypatch.setattr(_jit, "cache_directory", lambda: None)  # machine code from a cache has no LLVM text
     real = np.dtype(dtype)
     if size is None:
         library = series._long_tile.__wrapped__(real)._library
     else:
-        library = _jit.compile_tile(registry.get(name).pair, size, real, None)._library
+        count = size + (name == "hermite")  # 1/√v
+        library = _jit.compile_tile(registry.get(name).pair, count, real, None)._library
     kind = {"float32": "float", "float64": "double"}[dtype]
     packed = re.findall(rf"fmul[a-z ]* <\d+ x {kind}>", library.get_llvm_str())
     assert len(packed) >= (size or 12)  # twelve products in four steps

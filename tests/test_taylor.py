@@ -8,7 +8,7 @@ import pytest
 from mpmath import mp
 
 import ntkengine as nk
-from ntkengine.errors import InputError
+from ntkengine.errors import InputError, NoSeriesError
 from ntkengine.kernels import PowerSeries
 from ntkengine.kernels.algebra import Constant
 from ntkengine.kernels.base import DotProductKernel
@@ -184,17 +184,77 @@ def test_small_coefficients_keep_their_digits_down_to_1e_300():
         ("exp(c)*step(c - 0.1)", r"step changes branch at c = 0\.1"),
         ("sign(1 - c)", "sign changes branch at c = 1"),
         ("(c**2)**0.3", "not analytic at c = 0|abs changes"),
-        ("cos(700*c)", "cancel to more than 1024 bits"),
+        ("cos(5000*c)", "oscillates too fast"),
         ("periodic", "oscillates too fast"),
+        ("sqrt(c**4)", "begins with 0"),
+        ("cos(c) + 1/(c**2 + 0.9409)", r"\|c\| = 0\.97"),
+        ("exp(c) + 1e-8/(c**2 + 0.9409)", "not analytic"),
+        ("1/(c**2 + 0.98)", r"\|c\| = 0\.99"),
     ],
 )
 def test_kernels_without_a_power_series_in_the_disk(text, words):
     k = nk.kernel(text, frequency=12) if text == "periodic" else nk.kernel(text)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(NoSeriesError, match=words):
         k.taylor(5)
-    if text not in ("cos(700*c)", "periodic"):
-        with pytest.raises(InputError, match="not analytic"):
+    if text not in ("cos(5000*c)", "periodic", "sqrt(c**4)"):
+        with pytest.raises(NoSeriesError, match="not analytic"):
             continued(k, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "negative"),
+    [
+        ("1/(c**2 + 0.25)", (2, -16.0)),
+        ("cos(5000*c)", (2, -12.5e6)),
+        ("exp(c) + 0.1/(c**2 + 0.81)", (6, 1 / 720 - 0.1 / 0.81**4)),
+        ("abs(c)", None),
+    ],
+)
+def test_a_refusal_names_a_negative_coefficient(text, negative):
+    with pytest.raises(NoSeriesError) as caught:
+        nk.kernel(text).taylor(5)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
+    assert again.negative == caught.value.negative
+    if negative is None:
+        assert again.negative is None
+    else:
+        assert again.negative == (negative[0], pytest.approx(negative[1], rel=1e-12))
+
+
+@pytest.mark.parametrize("length", [0.01, 0.002])
+def test_narrow_kernels(length):
+    """Coefficients that grow for thousands of degrees, from far below 1e-300."""
+    series, want = nk.kernel("laplace", length=length).taylor(1500), oracle.laplace_coefficients(length, 1500)
+    assert float(want[1500]) > 1e-300
+    for k in range(0, 1501, 50):
+        assert series[k] == pytest.approx(float(want[k]), rel=1e-13, abs=1e-300)
+    assert series.tail == pytest.approx(1 - float(mp.fsum(want)), rel=1e-13)
+    gauss = nk.kernel("gaussian", gamma=2500.0).taylor(5000)
+    with mp.workdps(40):
+        assert gauss[5000] == pytest.approx(
+            float(mp.exp(-5000) * mp.mpf(5000) ** 5000 / mp.factorial(5000)), rel=1e-13
+        )
+    assert gauss.tail == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_kernel_that_oscillates_to_300_digits():
+    series = nk.kernel("cos(700*c)").taylor(800)
+    for k in (0, 2, 100, 800):
+        with mp.workdps(40):
+            assert series[k] == pytest.approx(
+                float((-1) ** (k // 2) * mp.mpf(700) ** k / mp.factorial(k)), rel=1e-13
+            )
+    assert not series[1::2].any()
+
+
+def test_a_narrow_network_kernel():
+    """Rounding of K is of the size of K(1), which no point of Cauchy's circle sees."""
+    k = nk.FCN("sin", depth=4, w_std=5.0).kernel("nngp")
+    series = k.taylor(50)
+    assert series.error.max() < 1e-14
+    assert (series >= 0).all()
+    assert series.sum() + series.tail == pytest.approx(k(1.0), rel=1e-14)
 
 
 def test_branches_that_do_not_change_are_continued():
@@ -244,8 +304,23 @@ def test_the_record():
     for derived in (series + 1, series[1:], np.cumsum(series), np.sqrt(series), np.concatenate([series, series]),
                     np.convolve(series, series), series.sum(), series.cumsum(), np.sort(series)):  # fmt: skip
         assert not isinstance(derived, PowerSeries)
+    for derived in (series.reshape(2, 2), series.ravel(), series.flatten(), series.view(), series.astype(np.float32), series.T,
+                    series.real, series.imag, series.take([0]), series.repeat(2), series.squeeze(), series.round(1), series[:],
+                    series[series > 0], series[None], abs(series), -series, 2 * series, np.array(series), np.copy(series),
+                    np.asarray(series), np.reshape(series, (2, 2)), series.transpose(), series.clip(0, 1)):  # fmt: skip
+        assert type(derived) is np.ndarray
+    for change in (lambda: series.__setitem__(0, 5.0), lambda: series.sort(), lambda: series.fill(0.0),
+                   lambda: np.add(series, 1, out=series), lambda: np.asarray(series).__setitem__(0, 5.0),
+                   lambda: series.error.__setitem__(0, 1.0), lambda: series.__iadd__(1.0), lambda: series.put(0, 1.0),
+                   lambda: series.setflags(write=True)):  # fmt: skip
+        with pytest.raises(ValueError, match=r"read-only|WRITEABLE|writeable"):
+            change()
+    changed = np.array(series)
+    changed[0] = 5.0
+    assert series[0] == 1.0
     assert type(series[2]) is np.float64
-    for same in (pickle.loads(pickle.dumps(series)), copy.copy(series), series.copy()):
+    for same in (pickle.loads(pickle.dumps(series)), copy.copy(series), copy.deepcopy(series), series.copy()):
+        assert type(same) is PowerSeries
         np.testing.assert_array_equal(same, series)
         np.testing.assert_array_equal(same.error, series.error)
         assert same.tail == series.tail

@@ -316,7 +316,8 @@ def activation(name: str | Activation, /, **parameters: Any) -> Activation:
         A registered family, such as ``"relu"``, ``"sin"`` or ``"relu_cos"``; an Activation is returned as it is.
     **parameters : float, int or array_like
         Values of the family's parameters; the others keep their defaults. ``degree`` of ``"monomial"`` is an integer,
-        ``coefficients`` of ``"polynomial"`` and ``"hermite"`` are a vector, and both must be given.
+        ``coefficients`` of ``"polynomial"`` and ``"hermite"`` are a vector, and both must be given; ``variance``
+        of ``"hermite"`` (default 1) is the v of h_k(z/√v).
 
     Raises
     ------

@@ -62,19 +62,20 @@ polynomial_family = SeriesFamily(
 
 
 def _hermite_pair(z, p):
-    # Clenshaw's recurrence for Σ c_k h_k and for its derivative, Σ √(k+1) c_{k+1} h_k.
+    # Clenshaw's recurrence for Σ c_k h_k(z/√v) and for its derivative, Σ √(k+1) c_{k+1} h_k(z/√v)/√v; p ends with 1/√v.
+    # The highest term is set apart inside the loop: shorter loops over p LLVM does not unroll at some lengths.
     T = type(z)
-    n, one = len(p), T(1.0)
-    c = p[n - 1]
-    value, value_above = c if z == z else z, T(0.0)
-    slope, slope_above = T(0.0), T(0.0)
-    for k in range(n - 2, -1, -1):
+    n, one, zero = len(p) - 1, T(1.0), T(0.0)
+    y, c = p[n] * z, zero
+    value, value_above, slope, slope_above = y, zero, zero, zero
+    for k in range(n - 1, -1, -1):
         root = np.sqrt(T(k + 1.0))
-        x, fall = z * (one / root), root / np.sqrt(T(k + 2.0))
-        slope, slope_above = root * c + (x * slope - fall * slope_above), slope
+        x, fall = y * (one / root), root / np.sqrt(T(k + 2.0))
+        slope, slope_above = root * c + (x * slope - fall * slope_above) if k < n - 1 else zero, slope
         c = p[k]
-        value, value_above = c + (x * value - fall * value_above), value
-    return value, slope
+        lower, first = c + (x * value - fall * value_above), c if z == z else z
+        value, value_above = lower if k < n - 1 else first, value if k < n - 1 else zero
+    return value, p[n] * slope
 
 
 def _hermite_recurrence(n):
@@ -85,9 +86,10 @@ def _hermite_recurrence(n):
 hermite_family = SeriesFamily(
     "hermite",
     _hermite_pair,
-    formula="sum of coefficients[k]*h_k(z), h_k the orthonormal probabilists' Hermite polynomials",
+    formula="sum of coefficients[k]*h_k(z/sqrt(variance)), h_k the orthonormal probabilists' Hermite polynomials",
     coefficients=_expansions.rescaled,
     finite_degree=_expansions.highest,
     recurrence=_hermite_recurrence,
+    variance=1.0,
     citation="Clenshaw, A note on the summation of Chebyshev series, Math. Comp. 9 (1955) 118 (its evaluation)",
 )

@@ -6,6 +6,7 @@ for every family and length, by Clenshaw's recurrence over blocks of z (Clenshaw
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,12 +21,14 @@ from ntkengine import _cache, _jit
 from ntkengine.activations.base import Activation, ActivationFamily, Parameter
 from ntkengine.errors import InputError
 
-__all__ = ["MAX_SIZE", "UNROLLED", "Coefficients", "SeriesFamily"]
+__all__ = ["MAX_SIZE", "MAX_VARIANCE", "UNROLLED", "Coefficients", "SeriesFamily"]
 
 Array = NDArray[np.float64]
 
 #: Most coefficients in an activation.
 MAX_SIZE = 8192
+#: The variance of a family is at most this, and at least its inverse: √v is a number of float32 then.
+MAX_VARIANCE = 1e64
 #: Most coefficients for which ``pair`` is unrolled: LLVM gives up unrolling, and then vectorising, beyond about 20.
 UNROLLED = 16
 #: Values of z that a long sum works on at a time: five rows of them stay in the first-level cache.
@@ -60,7 +63,8 @@ class SeriesFamily(ActivationFamily):
 
     Called with the vector it makes the activation. The family of that activation is :meth:`of_size`, in which every entry
     is a :class:`Parameter` of its own, called c0, c1, ..., without bounds and by default 2^−k, where fits start: that is what
-    optimisers and fits see.
+    optimisers and fits see. A ``variance`` belongs to the family of one size, and no fit moves it: at any v the same functions
+    are in reach.
 
     Parameters
     ----------
@@ -69,8 +73,12 @@ class SeriesFamily(ActivationFamily):
         ``f_0 = 1, f_{k+1} = rate_k z f_k − fall_{k−1} f_{k−1}``, ``f_k' = slope_k f_{k−1}``.
     maker : SeriesFamily, optional
         The family of any size that this one of one size comes from.
+    variance : float, optional
+        v, which makes φ(z) = Σ_k c_k f_k(z/√v); of the family of any size the default, 1. None: f_k are functions of z itself,
+        and the call takes no ``variance``.
 
-    The rest are those of :class:`ActivationFamily`; ``pair`` loops over ``len(p)``.
+    The rest are those of :class:`ActivationFamily`; ``pair`` loops over the ``len(p)`` coefficients, which 1/√v follows in p
+    where the family has a variance. ``coefficients`` are those at v = 1.
 
     Examples
     --------
@@ -80,50 +88,98 @@ class SeriesFamily(ActivationFamily):
     array([0., 4.])
     >>> [p.name for p in phi.family.parameters]
     ['c0', 'c1', 'c2']
+    >>> phi = nk.activation("hermite", coefficients=[0, 1, 0.5], variance=4.0)
+    >>> phi([0.0, 2.0]).round(6)  # z/2 + (z²/4 − 1)/√8
+    array([-0.353553,  1.      ])
+    >>> phi.hermite(2, variance=4.0)
+    array([0. , 1. , 0.5])
     """
 
     recurrence: Callable[[int], tuple[Array, Array, Array]] = field(kw_only=True)
     maker: SeriesFamily | None = field(default=None, kw_only=True)
+    variance: float | None = field(default=None, kw_only=True)
+
+    def __eq__(self, other: object) -> bool:
+        same = super().__eq__(other)
+        return same if same is not True else self.variance == other.variance  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return super().__hash__()
 
     @property
     def root(self) -> SeriesFamily:
         """The family of any size."""
         return self.maker or self
 
-    def of_size(self, size: int) -> SeriesFamily:
-        """The family of ``size`` coefficients, the same object each time (of the sizes last used)."""
-        return _of_size(self.root, size)
+    def of_size(self, size: int, variance: float | None = None) -> SeriesFamily:
+        """The family of one size and variance (None: its own), the same object each time (of those last used)."""
+        return _of_size(self.root, size, self.variance if variance is None else variance)
 
     def __call__(self, /, **values: Any) -> Activation:
-        """The activation with these ``coefficients``, a vector; or, of a family of one size, with these entries by name."""
-        if self.maker is not None and "coefficients" not in values:
+        """The activation with these ``coefficients``, a vector, and this ``variance``, if the family has one.
+
+        Of a family of one size also with entries by name.
+
+        Raises
+        ------
+        InputError
+            If an entry is not a finite number, there are none or too many, or the variance is not from 1e-64 to 1e64.
+        """
+        known = ["coefficients"] if self.variance is None else ["coefficients", "variance"]
+        if self.maker is not None and not any(name in known for name in values):
             return super().__call__(**values)
-        unknown = [name for name in values if name != "coefficients"]
-        if unknown:
-            raise InputError(
-                f"activation {self.name!r} has no parameter {unknown[0]!r}; its parameters: coefficients"
-            )
-        if not values:
+        for name in values:
+            if name not in known:
+                raise InputError(
+                    f"activation {self.name!r} has no parameter {name!r}; its parameters: {', '.join(known)}"
+                )
+        if "coefficients" not in values:
             raise InputError(
                 f"activation {self.name!r} needs coefficients, a vector c_0, ..., c_n, such as coefficients=[0, 1, 0.5]"
             )
         entries = _read(f"activation {self.name!r}", values["coefficients"])
-        return Activation(self.of_size(len(entries)), entries)
+        variance = self.variance
+        if "variance" in values:
+            allowed = Parameter("variance", 1.0, 1 / MAX_VARIANCE, MAX_VARIANCE)
+            variance = allowed.checked(f"activation {self.name!r}", values["variance"])
+        return Activation(self.of_size(len(entries), variance), entries)
 
     def named(self, values: tuple[float, ...]) -> dict[str, Any]:
-        """The coefficients, as they are given to the family."""
-        return {"coefficients": Coefficients(values)}
+        """The coefficients, and the variance if it is not the default, as they are given to the family."""
+        given: dict[str, Any] = {"coefficients": Coefficients(values)}
+        return given if self.variance == self.root.variance else {**given, "variance": self.variance}
+
+    def scaled_recurrence(self, size: int) -> tuple[Array, Array, Array]:
+        """The recurrence of f_k(z/√v), k = 0..size−1: ``rate``, ``fall`` and ``slope`` as in ``recurrence``.
+
+        Examples
+        --------
+        >>> import ntkengine as nk
+        >>> family = nk.activation("hermite", coefficients=[0, 1], variance=4.0).family
+        >>> [row.round(4).tolist() for row in family.scaled_recurrence(2)]
+        [[0.5, 0.3536], [0.7071, 0.8165], [0.0, 0.5]]
+        """
+        rate, fall, slope = self.recurrence(size)
+        return rate * self._inverse, fall, slope * self._inverse
+
+    @property
+    def _inverse(self) -> float:
+        """1/√v."""
+        return 1 / math.sqrt(1.0 if self.variance is None else self.variance)
 
     def compile(self, dtype: np.dtype[Any]) -> Any:
-        """The tile for a dtype: one for this size if it is short, else the one of all long sums."""
-        return super().compile(dtype) if len(self.parameters) <= UNROLLED else _long_tile(dtype)
+        """The tile for a dtype: one for this size if it is short, else the one of all long sums; whatever the variance."""
+        size = len(self.parameters)
+        if size > UNROLLED:
+            return _long_tile(dtype)
+        return _short_tile(self.pair, size + (self.variance is not None), dtype, self.identity)
 
     def packed(self, values: tuple[float, ...]) -> ArrayLike:
         """The parameters as the tile reads them: for a long sum its length n, then c_k, slope_{k+1} c_{k+1}, rate_k, fall_k."""
         size = len(values)
         if size <= UNROLLED:
-            return values
-        rate, fall, slope = self.recurrence(size)
+            return values if self.variance is None else (*values, self._inverse)
+        rate, fall, slope = self.scaled_recurrence(size)
         c = np.array(values)
         rows = np.zeros((size, 4))
         rows[:, 0], rows[:, 2], rows[:, 3] = c, rate, fall
@@ -132,9 +188,25 @@ class SeriesFamily(ActivationFamily):
 
 
 @lru_cache(maxsize=64)
-def _of_size(maker: SeriesFamily, size: int) -> SeriesFamily:
-    entries = tuple(Parameter(f"c{k}", 2.0**-k) for k in range(size))
-    return replace(maker, parameters=entries, maker=maker)
+def _of_size(maker: SeriesFamily, size: int, variance: float | None) -> SeriesFamily:
+    if variance == maker.variance:
+        entries = tuple(Parameter(f"c{k}", 2.0**-k) for k in range(size))
+        return replace(maker, parameters=entries, maker=maker)
+    plain = _of_size(maker, size, maker.variance)
+    closed = None if plain.coefficients is None else _Rescaled(plain.coefficients, float(variance or 1.0))
+    return replace(plain, variance=variance, coefficients=closed)
+
+
+@dataclass(frozen=True)
+class _Rescaled:
+    """``coefficients`` of z ↦ φ(z/√v): at variance q those of φ at q/v, which is 1 where but rounding keeps it from 1."""
+
+    coefficients: Callable[[Array, float, int], Array]
+    variance: float
+
+    def __call__(self, p: Array, variance: float, degree: int) -> Array:
+        ratio = min(max(variance / self.variance, 1e-300), 1e300)
+        return self.coefficients(p, 1.0 if abs(ratio - 1) < 1e-15 else ratio, degree)
 
 
 def _read(owner: str, coefficients: Any) -> tuple[float, ...]:
@@ -164,7 +236,12 @@ def _read(owner: str, coefficients: Any) -> tuple[float, ...]:
     return tuple(floats)
 
 
-# --- the tile of long sums ----------------------------------------------------------------------------------
+# --- tiles --------------------------------------------------------------------------------------------------
+
+
+@cache  # never dropped: compiled loops hold its address
+def _short_tile(pair: Callable[..., Any], count: int, dtype: np.dtype[Any], identity: str | None) -> Any:
+    return _jit.compile_tile(pair, count, dtype, identity)
 
 
 @cache  # never dropped: compiled loops hold its address

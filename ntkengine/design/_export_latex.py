@@ -118,20 +118,23 @@ def displayed(terms: list[Text]) -> str:
 
 
 def _series(phi: Activation) -> str:
-    hermite = phi.name == "hermite"
+    family, hermite = phi.family, phi.name == "hermite"
+    assert isinstance(family, SeriesFamily)
+    variance = family.variance or 1.0
+    x, scaled = ("z", "") if variance == 1 else ("x", rf" in $x = z / \sqrt{{{latex_number(variance)}}}$")
     if phi.name == "polynomial":
         functions = ["", "z", *(f"z^{{{k}}}" for k in range(2, len(phi.values)))]
         symbol, where = "z^{k}", ""
     else:
         symbol = "h" if hermite else "f"
-        functions = [f"{symbol}_{{{k}}}(z)" for k in range(len(phi.values))]
-        symbol += "_k(z)"
+        functions = [f"{symbol}_{{{k}}}({x})" for k in range(len(phi.values))]
+        symbol += f"_k({x})"
         where = (
-            r" with the orthonormal Hermite polynomials $h_0 = 1$, $h_1 = z$, "
-            r"$\sqrt{k + 1}\, h_{k+1} = z h_k - \sqrt{k}\, h_{k-1}$"
+            rf" with the orthonormal Hermite polynomials $h_0 = 1$, $h_1 = {x}$, "
+            rf"$\sqrt{{k + 1}}\, h_{{k+1}} = {x} h_k - \sqrt{{k}}\, h_{{k-1}}$"
             if hermite
             else f" in the polynomials $f_k$ of the family {escaped(phi.name)}"
-        )
+        ) + scaled
     terms = [(k, a) for k, a in enumerate(phi.values) if a] or [(0, 0.0)]
     if len(terms) <= _SERIES:
         right = displayed([_times(_number(a), Text(functions[k], 2)) for k, a in terms])

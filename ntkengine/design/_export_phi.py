@@ -194,8 +194,8 @@ def _formula_parts(phi: Activation, language: Language) -> _Parts:
 # --- series ----------------------------------------------------------------------------------------------------
 
 
-_HERMITE = """# φ = Σ C_k h_k in the orthonormal probabilists' Hermite polynomials: h_0 = 1, h_1 = z,
-# √(k+1) h_{k+1} = z h_k − √k h_{k−1}, and h_k' = √k h_{k−1}."""
+_HERMITE = """# φ = Σ C_k h_k{of} in the orthonormal probabilists' Hermite polynomials: h_0 = 1, h_1 = z,
+# √(k+1) h_{{k+1}} = z h_k − √k h_{{k−1}}, and h_k' = √k h_{{k−1}}."""
 _OTHER = "# φ = Σ C_k f_k: f_0 = 1, f_{k+1} = RATE_k z f_k − FALL_{k−1} f_{k−1}, and f_k' = FACTOR_k f_{k−1}."
 
 _CLENSHAW = """here, above = {full}, {zero}
@@ -232,12 +232,16 @@ def _series_parts(phi: Activation, language: Language) -> _Parts:
     else:
         rows, factor = "C, RATE, FALL, SLOPE", "math.sqrt(k)"
         if family.name == "hermite":
-            note, doc = _HERMITE, "Σ c_k h_k(z), by Clenshaw's recurrence"
-            lines.append("RATE = [1.0 / math.sqrt(k + 1.0) for k in range(len(C))]")
+            of, root = "", "math.sqrt(k + 1.0)"
+            if family.variance not in (None, 1.0):
+                of, root, factor = "(z/√V)", "math.sqrt(V * (k + 1.0))", "math.sqrt(k / V)"
+                lines.append(f"V = {family.variance!r}")
+            note, doc = _HERMITE.format(of=of), f"Σ c_k h_k{of or '(z)'}, by Clenshaw's recurrence"
+            lines.append(f"RATE = [1.0 / {root} for k in range(len(C))]")
             lines.append("FALL = [math.sqrt((k + 1.0) / (k + 2.0)) for k in range(len(C))]")
         else:
             note, doc, factor = _OTHER, "Σ c_k f_k(z), by Clenshaw's recurrence", "FACTOR[k]"
-            tables = zip(("RATE", "FALL", "FACTOR"), family.recurrence(len(phi.values)), strict=True)
+            tables = zip(("RATE", "FALL", "FACTOR"), family.scaled_recurrence(len(phi.values)), strict=True)
             lines += [f"{name} = {array_text(row)}" for name, row in tables]
     lines.append(f"SLOPE = [{factor} * C[k] for k in range(1, len(C))]  # the coefficients of φ'")
     decorator = ""

@@ -7,15 +7,12 @@ lift if the network has one. They are written to be read, and import their frame
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import ntkengine
 from ntkengine.activations.base import Activation
 from ntkengine.design._export_json import json_text, read_json
-from ntkengine.design._export_latex import escaped, network_latex
-from ntkengine.design._export_network import network_source, scales_source
-from ntkengine.design._export_phi import activation_source
-from ntkengine.design._printers import LANGUAGES, complete
 from ntkengine.errors import InputError
 from ntkengine.infinite.fcn import FCN
 from ntkengine.kernels.base import DotProductKernel
@@ -23,13 +20,25 @@ from ntkengine.kernels.base import DotProductKernel
 __all__ = ["FORMATS", "Exportable", "export", "read_json"]
 
 #: What a design can be exported as.
-FORMATS = (*LANGUAGES, "latex", "json")
+FORMATS = ("torch", "jax", "numpy", "numba", "latex", "json")
 
 _SHOWN = 200
 
 
 class Exportable(Protocol):
-    """What of a design is exported."""
+    r"""What of a design is exported: anything that has these can be.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import ntkengine as nk
+    >>> from ntkengine.design.export import export
+    >>> net = nk.FCN("relu")
+    >>> facts = {"target": net.kernel(), "kind": "ntk", "max_error": 0.0, "rms_error": 0.0}
+    >>> text = export(SimpleNamespace(activation=net.activation, fcn=net, **facts), "latex")
+    >>> r"\varphi(z) = \max\left( z, 0 \right)" in text
+    True
+    """
 
     @property
     def activation(self) -> Activation:
@@ -111,7 +120,23 @@ def export(design: Exportable, format: str) -> str:
             'networks of depth 1 in the "ntk" parameterization are exported ("json" takes any)'
         )
     if format == "latex":
-        return _comment("%", _facts(design)) + "\n" + _described(design) + "\n" + network_latex(fcn) + "\n"
+        from ntkengine.design._export_latex import (
+            escaped,
+            network_latex,
+        )  # which import SymPy, as the next ones do
+
+        return (
+            _comment("%", _facts(design))
+            + "\n"
+            + _described(design, escaped)
+            + "\n"
+            + network_latex(fcn)
+            + "\n"
+        )
+    from ntkengine.design._export_network import network_source, scales_source
+    from ntkengine.design._export_phi import activation_source
+    from ntkengine.design._printers import LANGUAGES, complete
+
     language = LANGUAGES[format]
     parts = [scales_source(fcn), activation_source(fcn.activation, language), network_source(fcn, format)]
     joined = parts[0] + "\n\n" + ("" if parts[1].startswith("#") else "\n") + "\n\n\n".join(parts[1:])
@@ -155,7 +180,7 @@ def _facts(design: Exportable) -> list[str]:
     ]
 
 
-def _described(design: Exportable) -> str:
+def _described(design: Exportable, escaped: Callable[[str], str]) -> str:
     """What the LaTeX formulas are, in a sentence."""
     return (
         rf"An activation $\varphi$ for the kernel \texttt{{{escaped(_one_line(design.target.name))}}} "

@@ -6,33 +6,31 @@ Simon, Anand & DeWeese 2022, theorem 3.1, with all variances. For one hidden lay
     NNGP = ω_w² Σ a_k² ρ^k + ω_b²,        NTK = ω_w² Σ (1 + k) a_k² ρ^k + ω_b²,
 
 so that K = Σ b_k ρ^k with all b_k >= 0 is the kernel of ``a_k = s_k √b_k/ω_w`` or ``s_k √(b_k/(1 + k))/ω_w``, b_0 less ω_b²,
-with any signs s_k.
+with any signs s_k. The Hermite polynomials are those of variance q, ``φ(z) = Σ a_k h_k(z/√q)``: as a series in h_k(z) φ would
+lose its digits where q is far from 1.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ntkengine import quadrature
-from ntkengine._check import integer
-from ntkengine.activations._expansions import rescaled
+from ntkengine._check import integer, shown
 from ntkengine.activations.base import Activation, activation
 from ntkengine.activations.series import MAX_SIZE
 from ntkengine.design import signs as sign_rules
 from ntkengine.design.limit import DEGREE, REACH, Limit, limit
 from ntkengine.design.record import Design
-from ntkengine.errors import InputError
-from ntkengine.hermite import hermite_values
-from ntkengine.infinite.fcn import FCN, check_kind
+from ntkengine.errors import InputError, NoSeriesError
+from ntkengine.infinite.fcn import FCN, MAX_COUNT, NetworkKernel, check_kind
 from ntkengine.kernels import DotProductKernel, PowerSeries, kernel
 from ntkengine.kernels.nearest import nearest, slack
-from ntkengine.kernels.samples import SampledKernel
-from ntkengine.kernels.taylor import exact
+from ntkengine.kernels.taylor import balls, exact
 
 __all__ = ["ReverseDesign", "reverse_engineer"]
 
@@ -42,16 +40,20 @@ Array = NDArray[np.float64]
 _ANGLES = 181
 #: A series whose tail is below this part of K(1) is complete.
 _COMPLETE = 1e-13
-#: ``degree=None``: the highest degree taken, and the tail at which to stop if the series is not complete by then.
+#: ``degree=None``: the highest degree taken, and the tail at which to stop if the series is not complete by then,
 _HIGHEST, _ENOUGH = 128, 1e-2
-#: What rounding may do to the kernel of a design with variances other than 1, as a part of K(1).
-_LOST = 1e-9
+#: but for polynomials and where more is left out: the degrees to which the series is then followed,
+_FOLLOWED = (1024, MAX_SIZE - 1)
+#: and what is too much to leave out: this part of K(1), or at the last of these degrees this part of the tail at degree 128.
+_MOST = 0.9
+#: Coefficients of φ that leave room for fourth powers, and for float32; squared, values of kernels.
+_SMALLEST, _LARGEST = 1e-30, 1e30
+#: ``degree="all"``: the √q for which tables have nodes where φ bends.
+_NARROWEST, _WIDEST = 1e-4, 1e10
 #: Coefficients this small, as a part of the largest, still matter to φ at |z| = 8,
 _VISIBLE = 1e-28
 #: and of those that fall slowly this relative error.
 _KNOWN = 1e-6
-#: ``degree=None``: what a sum of h_k(z) may lose of the kernel, and how much larger than φ its terms may be.
-_SPARED = 1e-11, 1e3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,6 +73,19 @@ class ReverseDesign(Design):
     distance : float
         Root mean square distance, over even angles, of the target from the kernel that was designed for; 0 unless ``project``
         was needed.
+
+    The rest are those of :class:`~ntkengine.Design`.
+
+    Examples
+    --------
+    >>> import ntkengine as nk
+    >>> design = nk.reverse_engineer("exp(c)", "nngp", 4, signs="plus")
+    >>> (design.coefficients**2 * [1, 1, 2, 6, 24]).round(12)
+    array([1., 1., 1., 1., 1.])
+    >>> design.degree, round(design.tail, 6), design.signs
+    (4, 0.009948, 'plus')
+    >>> design.limit is None, design.distance
+    (True, 0.0)
     """
 
     series: PowerSeries
@@ -140,10 +155,10 @@ def reverse_engineer(
     kind : "ntk" or "nngp"
         Which kernel of the network it shall be.
     degree : int, None or "all"
-        Where to end the series. None: where what is left is below 1e-13 of K(1), or 1 % if the series is too long for that, but
-        128 at most, and less where q = w_std² + b_std² is far from 1: there φ, a sum of h_k(z) of a preactivation z of
-        variance q, loses its digits. ``"all"``: nowhere; φ is the sum of the whole series, with the paper's signs, as a table
-        (:mod:`ntkengine.design.limit`).
+        Where to end the series, 8191 at most. None: where what is left is below 1e-13 of K(1), or 1 % if the series is too long
+        for that; at degree 128 where it falls too slowly for either, as those of ReLU networks do. Polynomials are taken whole,
+        and other series as far as they need if 128 terms miss 1 %. ``"all"``: nowhere; φ is the sum of the whole series, with
+        the paper's signs, as a table (:mod:`ntkengine.design.limit`).
     signs : str or sequence of ±1
         ``"smooth"``, ``"paper"``, ``"plus"``, ``"concentrated"`` (:mod:`ntkengine.design.signs`), or one sign for each degree.
     w_std, b_std, readout_w_std, readout_b_std, radial_lift
@@ -160,8 +175,9 @@ def reverse_engineer(
     Raises
     ------
     InputError
-        If k is not positive definite (the degree and the coefficient are named), has no power series, is less than
-        readout_b_std² at degree 0, the degree given is too high for w_std² + b_std², or an argument is not allowed.
+        If k is not positive definite (the degree and the coefficient are named), has no power series or none of its terms up
+        to the degree given, is less than readout_b_std² at degree 0, or so large or small that fourth powers of φ leave the
+        64-bit numbers; or an argument is not allowed.
 
     Examples
     --------
@@ -169,6 +185,8 @@ def reverse_engineer(
     >>> design = nk.reverse_engineer(nk.kernel("c**4 + c"), kind="ntk")
     >>> design.coefficients.round(3)
     array([0.   , 0.707, 0.   , 0.   , 0.447])
+    >>> nk.reverse_engineer("c**3", "nngp", signs="plus", w_std=2.0).activation  # h_3(z/2)
+    hermite(coefficients=[0, 0, 0, 1], variance=4)
     >>> deep = nk.FCN("relu", depth=4, w_std=2**0.5, b_std=0.1).kernel("ntk")
     >>> design = nk.reverse_engineer(deep, degree="all")
     >>> bool(design.limit.bound < 2.4), bool(design.max_error < 1e-4 * deep(1.0))
@@ -177,32 +195,49 @@ def reverse_engineer(
     target = kernel(k)
     check_kind(kind)
     top = _check_degree(degree)
-    whole = degree == "all"
+    width = integer("width", width, 1)
+    if width > MAX_COUNT:
+        raise InputError(f"width is {shown(width)}; it can be {MAX_COUNT} at most")
+    whole = isinstance(degree, str)
     if whole and not (isinstance(signs, str) and signs in ("smooth", "paper")):
         raise InputError(
             f"signs is {signs!r}, but only the paper's signs have a sum to all degrees; leave signs out, or give a finite "
             "degree"
         )
     template = FCN("identity", 1, w_std, b_std, readout_w_std, readout_b_std, radial_lift)
-    series, distance = _power_series(target, top, template, project, whole)
+    q, bias = template.w_std * template.w_std + template.b_std * template.b_std, template.readout_b_std
+    theta = np.linspace(0.0, np.pi, _ANGLES)
+    wanted = np.asarray(target.at_angle(theta))
+    _check_size(target, float(np.abs(wanted).max()))
+    if whole and not _NARROWEST <= math.sqrt(q) <= _WIDEST:
+        raise InputError(
+            f'w_std² + b_std² is {q:.3g}; the table of degree="all" takes {_NARROWEST**2:g} to {_WIDEST**2:g}: choose them of '
+            "the order of 1, or a finite degree"
+        )
+    series, distance = _power_series(target, top, template, project, degree)
     scale = float(np.abs(np.asarray(series)).max())
     if not scale > 0:
-        nothing = "the nearest positive-definite kernel" if project else "the kernel"
-        raise InputError(f"{nothing} ({target.name}) is 0 everywhere; there is nothing to design")
-    q = w_std**2 + b_std**2
+        raise InputError(
+            f"the positive-definite kernel nearest to {target.name} is 0 everywhere; there is nothing to design"
+            if distance
+            else f"the kernel {target.name} has no term up to degree {top}; give a higher degree"
+        )
     if degree is None:
         series = _shortened(series)
-        series = _representable(series, q, kind) if q != 1 else series
     b = np.array(series)
-    b[0] -= readout_b_std**2
+    b[0] -= bias * bias
     if b[0] < -max(float(series.error[0]), 1e-14 * scale):
         raise InputError(
-            f"readout_b_std is {readout_b_std:g}, whose square exceeds the kernel's constant part "
-            f"b_0 = {b[0] + readout_b_std**2:.6g}; choose readout_b_std of at most "
-            f"{math.sqrt(max(b[0] + readout_b_std**2, 0.0)):.6g}"
+            f"readout_b_std is {bias:g}, whose square exceeds the kernel's constant part b_0 = {series[0]:.6g}; "
+            f"choose readout_b_std of at most {math.sqrt(max(series[0], 0.0)):.6g}"
         )
     b = np.maximum(b, 0.0)
-    a = np.sqrt(b / (1 + np.arange(b.size)) if kind == "ntk" else b) / readout_w_std
+    a = np.sqrt(b / (1 + np.arange(b.size)) if kind == "ntk" else b) / template.readout_w_std
+    if 0 < a.max() < _SMALLEST or a.max() > _LARGEST:
+        raise InputError(
+            f"readout_w_std is {template.readout_w_std:g}, and with the kernel {target.name} the coefficients of φ would be of "
+            f"size {a.max():.1e}; choose readout_w_std nearer to √K(1) = {math.sqrt(float(b.sum())):.3g}"
+        )
     found: Limit | None = None
     if whole:
         noise = np.sqrt(series.error)  # where b_k is 0; elsewhere half the relative error
@@ -211,21 +246,17 @@ def reverse_engineer(
         phi, chosen = found.activation, sign_rules.paper(a.size)
         name = "paper"
     else:
-        chosen = sign_rules.choose(a, signs, kind, w_std=w_std, b_std=b_std, width=integer("width", width, 1))
+        chosen = sign_rules.choose(a, signs, kind, w_std=template.w_std, b_std=template.b_std, width=width)
         name = signs if isinstance(signs, str) else "given"
         phi = _hermite(chosen * a, q)
-    fcn = FCN(phi, 1, w_std, b_std, readout_w_std, readout_b_std, radial_lift)
-    theta = np.linspace(0.0, np.pi, _ANGLES)
-    values = np.asarray(fcn.kernel(kind).at_angle(theta))
-    if found is None and q != 1:
-        _check_expansion(values, np.asarray(series), theta, w_std, b_std)
+    fcn = replace(template, activation=phi)
     return ReverseDesign(
         target=target,
         kind=kind,
         fcn=fcn,
         angles=theta,
-        target_values=np.asarray(target.at_angle(theta)),
-        values=values,
+        target_values=wanted,
+        values=np.asarray(fcn.kernel(kind).at_angle(theta)),
         series=series,
         coefficients=chosen * a,
         signs=name,
@@ -237,56 +268,74 @@ def reverse_engineer(
 def _check_degree(degree: int | str | None) -> int:
     if degree is None:
         return _HIGHEST
-    if degree == "all":
-        return DEGREE
     if isinstance(degree, str):
-        raise InputError(f'degree is {degree!r}; it must be an integer of at least 0, None or "all"')
+        if degree != "all":
+            raise InputError(f'degree is {shown(degree)}; it must be an integer of at least 0, None or "all"')
+        return DEGREE
     top = integer("degree", degree, 0, ', None or "all"')
     if top >= MAX_SIZE:
         raise InputError(
-            f'degree is {top}; it can be {MAX_SIZE - 1} at most: degree="all" sums the whole series'
+            f'degree is {shown(top)}; it can be {MAX_SIZE - 1} at most: degree="all" sums the whole series'
         )
     return top
 
 
-def _power_series(
-    target: DotProductKernel, degree: int, fcn: FCN, project: bool, whole: bool
-) -> tuple[PowerSeries, float]:
-    """b_k >= 0 of the target in ρ, or of the nearest kernel that has such, and how far that is."""
-    if isinstance(target, SampledKernel) and not target.positive_definite and not project:
+def _check_size(target: DotProductKernel, size: float) -> None:
+    """InputError unless the largest |K|, ``size``, leaves room for squares."""
+    if size == 0:
+        raise InputError(f"the kernel {target.name} is 0 everywhere; there is nothing to design")
+    if not _SMALLEST**2 <= size <= _LARGEST**2:
         raise InputError(
-            f"{target.name} are not those of a positive-definite kernel: the nearest is {target.misfit:.3g} away (rms), "
-            f"more than the noise {target.noise:.3g}; project=True designs for it"
+            f"the kernel {target.name} is of size {size:.1e}; a design takes {_SMALLEST**2:g} to {_LARGEST**2:g}: divide the "
+            "kernel by its size, as k.normalized() does, and scale the outputs"
+        )
+
+
+def _power_series(
+    target: DotProductKernel, top: int, fcn: FCN, project: bool, degree: int | str | None
+) -> tuple[PowerSeries, float]:
+    """b_k >= 0 of the target in ρ, or of the nearest kernel that has such, and how far that is.
+
+    To degree ``top``, or as far as a ``degree`` of None or "all" wants it.
+    """
+    sampled = next((s for s in target.samples if not s.positive_definite), None)
+    if sampled is not None and not project:
+        raise InputError(
+            f"{sampled.name} are not those of a positive-definite kernel: the nearest is {sampled.misfit:.3g} away (rms), "
+            f"more than the noise {sampled.noise:.3g}; project=True designs for it"
         )
     try:
-        series = target.taylor(degree, w_std=fcn.w_std, b_std=fcn.b_std)
-    except InputError:
+        series = target.taylor(top, w_std=fcn.w_std, b_std=fcn.b_std)
+    except NoSeriesError:
         if not project:
             raise
         series = None
+    if sampled is not None and sampled is not target:
+        series = None  # which is that of the nearest samples, and not of the nearest kernel
     if series is not None:
-        if whole:
+        if degree == "all":
             series = _resolved(target, series, fcn)
+        elif degree is None:
+            series = _followed(target, series, fcn)
         b = np.asarray(series)
         negative = np.flatnonzero(b < -np.maximum(series.error, 1e-14 * np.abs(b).max()))
         if not negative.size and float(series.tail) >= -slack(series):
-            sampled = isinstance(target, SampledKernel) and not target.positive_definite
-            return series, getattr(target, "misfit", 0.0) if sampled else 0.0
+            return series, 0.0 if sampled is None else sampled.misfit
         if not project and not negative.size:
             raise InputError(
                 f"the kernel {target.name} is not positive definite on spheres of every dimension: the coefficients beyond "
-                f"degree {degree} sum to {series.tail:.6g}; project=True designs for the nearest positive-definite kernel"
+                f"degree {b.size - 1} sum to {series.tail:.6g}; project=True designs for the nearest positive-definite kernel"
             )
         if not project:
             variable = "c" if fcn.b_std == 0 else f"ρ = (σ_w² c + σ_b²)/(σ_w² + σ_b²), b_std = {fcn.b_std:g}"
-            more = f" (and {negative.size - 1} others up to degree {degree})" if negative.size > 1 else ""
+            more = f" (and {negative.size - 1} others up to degree {b.size - 1})" if negative.size > 1 else ""
             raise InputError(
                 f"the kernel {target.name} is not positive definite on spheres of every dimension: the coefficient of degree "
                 f"{negative[0]} of its power series in {variable} is {b[negative[0]]:.6g}{more}, and a network's are never "
                 "negative; project=True designs for the nearest positive-definite kernel"
             )
-    near = nearest(target, degree=degree, w_std=fcn.w_std, b_std=fcn.b_std)
-    return near.taylor(degree, w_std=fcn.w_std, b_std=fcn.b_std), float(near.distance)
+    near = nearest(target, degree=top, w_std=fcn.w_std, b_std=fcn.b_std)
+    return near.taylor(top, w_std=fcn.w_std, b_std=fcn.b_std), float(near.distance)
 
 
 def _resolved(target: DotProductKernel, series: PowerSeries, fcn: FCN) -> PowerSeries:
@@ -308,6 +357,61 @@ def _resolved(target: DotProductKernel, series: PowerSeries, fcn: FCN) -> PowerS
     return found if found is not None else series
 
 
+def _followed(target: DotProductKernel, series: PowerSeries, fcn: FCN) -> PowerSeries:
+    """The series of ``degree=None``, longer if the target is a polynomial, or is missed by 1 % of K(1) and ends in time.
+
+    Raises
+    ------
+    InputError
+        If nearly all of K(1) is missed, or nearly all of that out of reach.
+    """
+    size = float(np.abs(series).sum()) + abs(series.tail)
+    if abs(series.tail) <= _COMPLETE * size:
+        return series
+    missed, farthest = series.tail > _ENOUGH * size, series
+    polynomial = filter(None, (_last_degree(target, degree, fcn) for degree in _FOLLOWED))
+    for degree in chain(polynomial, _FOLLOWED if missed else ()):
+        try:
+            farthest = target.taylor(degree, w_std=fcn.w_std, b_std=fcn.b_std)
+        except InputError:  # it is known to degree 128, but not that far
+            break
+        if abs(farthest.tail) <= _COMPLETE * size:
+            return farthest
+    stuck = farthest is not series and farthest.tail > _MOST * series.tail
+    if missed and (stuck or series.tail > _MOST * size):
+        raise InputError(
+            f"degree is None, but the terms of the kernel {target.name} up to degree {_HIGHEST} leave out "
+            f"{series.tail / size:.3g} of K(1), and those up to degree {farthest.size - 1} {farthest.tail / size:.3g}; choose "
+            'a kernel that is less steep, or a degree, or degree="all"'
+        )
+    return series
+
+
+def _last_degree(target: DotProductKernel, degree: int, fcn: FCN) -> int | None:
+    """The degree of what looks like a polynomial: the terms are exactly 0 in a stretch up to ``degree``."""
+    if _endless(target):
+        return None  # which ball arithmetic takes seconds to find
+    from flint import arb, arb_series
+
+    with balls(64, degree):
+        ratio = (arb(fcn.b_std) / arb(fcn.w_std)) ** 2
+        try:
+            series = target._series(arb_series([-ratio, 1 + ratio]))
+        except ValueError:  # a division by what these balls cannot tell from 0
+            return None
+        if series is None:
+            return None
+        last = max((k for k, b in enumerate(series.coeffs()) if not b.is_zero()), default=0)
+    return last if last < degree - 64 else None
+
+
+def _endless(kernel: DotProductKernel) -> bool:
+    """Whether a network whose activation is no polynomial has a part in the kernel."""
+    if isinstance(kernel, NetworkKernel):
+        return kernel.fcn.activation.family.finite_degree is None
+    return any(map(_endless, kernel.parts))
+
+
 def _shortened(series: PowerSeries) -> PowerSeries:
     """The series, ended at the least degree that leaves out 1e-13 of K(1), or else 1 %, if there is one."""
     b, tail = np.asarray(series), max(float(series.tail), 0.0)
@@ -320,44 +424,6 @@ def _shortened(series: PowerSeries) -> PowerSeries:
     return series
 
 
-def _check_expansion(values: Array, b: Array, theta: Array, w_std: float, b_std: float) -> None:
-    """InputError if the kernel of the network is not Σ b_k ρ^k: φ as a series in h_k(z) cancels where q is far from 1."""
-    rho = (w_std**2 * np.cos(theta) + b_std**2) / (w_std**2 + b_std**2)
-    wanted = np.polynomial.polynomial.polyval(rho, b)
-    lost = float(np.abs(values - wanted).max()) / float(np.abs(wanted).max())
-    if not lost <= _LOST:
-        raise InputError(
-            f"w_std is {w_std:g} and b_std {b_std:g}: to degree {b.size - 1} the Hermite series of φ(z) loses its digits there "
-            f"(its kernel would be off by {lost:.1e} of K(1)); choose w_std² + b_std² nearer to 1, or a lower degree"
-        )
-
-
-def _representable(series: PowerSeries, q: float, kind: str) -> PowerSeries:
-    """As much of the series as has digits to spare when φ becomes a sum of h_k(z), z of variance q."""
-    b = np.maximum(np.asarray(series), 0.0)
-    a = np.sqrt(b / (1 + np.arange(b.size)) if kind == "ntk" else b)
-    end = a.size
-    while end > 1 and _cancels(a[:end], q):
-        end -= max(end // 16, 1)
-    if end == a.size:
-        return series
-    return PowerSeries(b[:end], error=series.error[:end], tail=float(b[end:].sum()) + float(series.tail))
-
-
-def _cancels(a: Array, q: float) -> bool:
-    """Whether Σ c_k h_k(√q z) = Σ s_k a_k h_k(z) loses digits: of the kernel on the way back, or of φ."""
-    c = rescaled(sign_rules.paper(a.size) * a, 1 / q, a.size - 1)
-    if not np.isfinite(c).all():
-        return True
-    back, weight = rescaled(c, q, a.size - 1), 1 + np.arange(a.size)
-    lost = float(weight @ np.abs(back**2 - a * a)) / max(float(weight @ (a * a)), 1e-300)
-    z, w = quadrature.panel_rule(-5.0, 5.0, (), 32)
-    terms = np.abs(hermite_values(math.sqrt(q) * z, a.size - 1)) @ np.abs(c)
-    grown = math.sqrt(float(w * quadrature.density(z) @ terms**2) / max(float(a @ a), 1e-300))
-    return not (lost <= _SPARED[0] and grown <= _SPARED[1])
-
-
 def _hermite(a: Array, q: float) -> Activation:
     """φ with φ(√q z) = Σ a_k h_k(z)."""
-    used = int(np.flatnonzero(a).max(initial=0)) + 1
-    return activation("hermite", coefficients=rescaled(a[:used], 1 / q, used - 1) if q != 1.0 else a[:used])
+    return activation("hermite", coefficients=a[: int(np.flatnonzero(a).max(initial=0)) + 1], variance=q)

@@ -63,7 +63,7 @@ class Target:
     >>> Target("gaussian", {"gamma": 2}).kernel()
     <kernel gaussian(gamma=2)>
     >>> Target(net="erf", kind="nngp").kernel()
-    <kernel NNGP of 4-hidden-layer erf(a=1, b=1, c=0)>
+    <kernel NNGP of 4-hidden-layer erf(a=1, b=1, c=0) (w_std=1.41421, b_std=0.1)>
     """
 
     formula: str | None = None

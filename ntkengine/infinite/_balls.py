@@ -2,7 +2,9 @@
 
 Where coefficients fall geometrically (erf, sin, Gaussian networks) the sum of the theorem needs them far below the rounding of
 K, which Cauchy's integral in float64 cannot give. At a given variance q every dual is a function of ρ alone; the formulas
-are those of :mod:`ntkengine.activations._duals`, at equal variances.
+are those of :mod:`ntkengine.activations._duals`, at equal variances. Here they are plain values: precision makes up for what
+cancels, and what is 0 by parity stays an exact 0, where the gaps of :mod:`ntkengine.infinite._complex`, which keep digits in
+float64, would leave a ball around it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ntkengine.activations import _duals
 
 if TYPE_CHECKING:
     from ntkengine.infinite.fcn import NetworkKernel
@@ -37,25 +41,18 @@ def _erf(rho: Any, q: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
     return s.asin() * scale + c * c, (1 - s * s).rsqrt() * (scale * 2 * b * b / (1 + x))
 
 
-def _wave(rho: Any, q: Any, a: Any, b: Any, side: Any) -> tuple[Any, Any]:
-    # side: what the far term has as its factor, −cos 2c of a sine and cos 2c of a cosine.
-    x = b * b * q
-    near, far = ((rho - 1) * x).exp(), ((-1 - rho) * x).exp() * side
-    half = a * a / 2
-    return (near + far) * half, (near - far) * (half * b * b)
+def _wave(rho: Any, q: Any, size: Any, rate: Any, side: Any) -> tuple[Any, Any]:
+    # G = size (X + side Y), X = e^{−rate q (1 − ρ)}, Y = e^{−rate q (1 + ρ)}; side is −cos 2c of a sine, cos 2c of a cosine.
+    near, far = ((rho - 1) * (rate * q)).exp(), ((-1 - rho) * (rate * q)).exp() * side
+    return (near + far) * size, (near - far) * (size * rate)
 
 
 def _sin(rho: Any, q: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
-    return _wave(rho, q, a, b, -(2 * c).cos())
+    return _wave(rho, q, a * a / 2, b * b, -(2 * c).cos())
 
 
 def _cos(rho: Any, q: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
-    return _wave(rho, q, a, b, (2 * c).cos())
-
-
-def _rbf(rho: Any, q: Any, gamma: Any) -> tuple[Any, Any]:
-    value = ((rho - 1) * (2 * gamma * q)).exp()
-    return value, value * (2 * gamma)
+    return _wave(rho, q, a * a / 2, b * b, (2 * c).cos())
 
 
 def _exp(rho: Any, q: Any, a: Any, b: Any) -> tuple[Any, Any]:
@@ -68,19 +65,19 @@ def _gaussian(rho: Any, q: Any, a: Any, b: Any) -> tuple[Any, Any]:
     return root * (a * a), rho * root * root * root * (4 * a * a * b * b * q)
 
 
-#: By family: (ρ, q, parameters) -> (E[φφ], E[φ'φ']), for balls and for series of balls.
-_DUALS: dict[str, Callable[..., tuple[Any, Any]]] = {
-    "identity": lambda rho, q: (rho * q, rho * 0 + 1),
-    "relu": lambda rho, q: _linear(rho, q, 0 * q, 0 * q + 1),
-    "abs": lambda rho, q: _linear(rho, q, 0 * q - 1, 0 * q + 1),
-    "leaky_relu": lambda rho, q, slope: _linear(rho, q, slope, 0 * q + 1),
-    "abrelu": _linear,
-    "erf": _erf,
-    "sin": _sin,
-    "cos": _cos,
-    "rbf": _rbf,
-    "exp": _exp,
-    "gaussian": _gaussian,
+#: (ρ, q, parameters) -> (E[φφ], E[φ'φ']) for balls and for series of balls, by the family's own closed form in float64, so that
+#: a plugin of the same name is not taken for a built-in activation. Polynomials (identity too) go by their coefficients.
+_DUALS: dict[Callable[..., Any] | None, Callable[..., tuple[Any, Any]]] = {
+    _duals.relu_dual: lambda rho, q: _linear(rho, q, 0 * q, 0 * q + 1),
+    _duals.abs_dual: lambda rho, q: _linear(rho, q, 0 * q - 1, 0 * q + 1),
+    _duals.leaky_relu_dual: lambda rho, q, slope: _linear(rho, q, slope, 0 * q + 1),
+    _duals.abrelu_dual: _linear,
+    _duals.erf_dual: _erf,
+    _duals.sin_dual: _sin,
+    _duals.cos_dual: _cos,
+    _duals.rbf_dual: lambda rho, q, gamma: _wave(rho, q, 0 * q + 1, 2 * gamma, 0 * q),
+    _duals.exp_dual: _exp,
+    _duals.gaussian_dual: _gaussian,
 }
 
 
@@ -102,7 +99,7 @@ def _polynomial(a: Sequence[float]) -> Callable[..., tuple[Any, Any]]:
 def has_balls(kernel: NetworkKernel) -> bool:
     """Whether :func:`network_series` knows the network's activation."""
     family = kernel.fcn.activation.family
-    return family.name in _DUALS or family.finite_degree is not None
+    return family.dual in _DUALS or family.finite_degree is not None
 
 
 def network_series(kernel: NetworkKernel, x: Any) -> Any:
@@ -125,7 +122,7 @@ def network_series(kernel: NetworkKernel, x: Any) -> Any:
     theta = (rho * q - b2) * arb(float(start)) + arb(float(shift))
     for (w_std, b_std), (weight, add), variance in zip(fcn.layer_stds(), kernel._rules, kernel.variances):
         if phi.family.finite_degree is None:
-            dual = _DUALS[phi.family.name]
+            dual = _DUALS[phi.family.dual]
         else:
             top = max(phi.family.finite_degree(np.array(phi.values)), 1)
             dual = _polynomial(phi.hermite(top, variance).tolist())

@@ -63,9 +63,8 @@ def _linear(negative: float, positive: float, delta: Complex, q: float) -> tuple
     return gap, 0.5 * both - bend / (2 * _PI) * theta
 
 
-def _wave(amplitude: float, frequency: float, even: float, delta: Complex, q: float) -> tuple[Any, Any]:
-    """A [√even cos(fz) ± √(1−even) sin(fz)]: with X = e^{−f²qδ}, Y = e^{−f²q(2−δ)}, G = ½A² (X + (2 even − 1) Y)."""
-    size, rate, k = 0.5 * amplitude**2, frequency**2, 1.0 - 2.0 * even
+def _wave(size: float, rate: float, k: float, delta: Complex, q: float) -> tuple[Any, Any]:
+    """G = size (X − k Y), X = e^{−rate q δ}, Y = e^{−rate q (2 − δ)}."""
     close = np.expm1(-rate * q * delta)
     further = np.exp(-rate * q * (2 - delta))
     return -size * close * (1 + k * further), size * rate * (1 + close + k * further)
@@ -80,16 +79,11 @@ def _arcsine_gap(delta: Complex, kappa: float, rest: float) -> Complex:
 
 
 def _sin(delta: Complex, q: float, p: tuple[float, ...]) -> tuple[Any, Any]:
-    return _wave(p[0], p[1], math.sin(p[2]) ** 2, delta, q)
+    return _wave(0.5 * p[0] ** 2, p[1] ** 2, 1 - 2 * math.sin(p[2]) ** 2, delta, q)
 
 
 def _cos(delta: Complex, q: float, p: tuple[float, ...]) -> tuple[Any, Any]:
-    return _wave(p[0], p[1], math.cos(p[2]) ** 2, delta, q)
-
-
-def _rbf(delta: Complex, q: float, p: tuple[float, ...]) -> tuple[Any, Any]:
-    close = np.expm1(-2 * p[0] * q * delta)
-    return -close, 2 * p[0] * (1 + close)
+    return _wave(0.5 * p[0] ** 2, p[1] ** 2, 1 - 2 * math.cos(p[2]) ** 2, delta, q)
 
 
 def _exp(delta: Complex, q: float, p: tuple[float, ...]) -> tuple[Any, Any]:
@@ -143,7 +137,7 @@ CLOSED: dict[Callable[..., Any], Closed] = {
     _duals.sign_dual: lambda d, q, p: (complex_angle(d) * (2 / _PI), np.zeros_like(d)),
     _duals.sin_dual: _sin,
     _duals.cos_dual: _cos,
-    _duals.rbf_dual: _rbf,
+    _duals.rbf_dual: lambda d, q, p: _wave(1.0, 2 * p[0], 0.0, d, q),
     _duals.exp_dual: _exp,
     _duals.gaussian_dual: _gaussian,
     _duals.erf_dual: _erf,

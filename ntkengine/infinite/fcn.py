@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ntkengine._check import integer
+from ntkengine._check import integer, shown
 from ntkengine.activations.base import Activation, activation
 from ntkengine.errors import InputError
 from ntkengine.infinite.dual import Dual, dual
@@ -24,6 +24,10 @@ __all__ = ["FCN", "NetworkKernel"]
 
 Array = NDArray[np.float64]
 
+#: Hidden layers of the deepest network, units of the widest layer.
+MAX_DEPTH, MAX_COUNT = 100_000, 2**53
+#: Bounds of weights' standard deviations, the second of biases' too: their eighth powers, in the duals, are 64-bit numbers.
+SMALLEST_STD, LARGEST_STD = 1e-30, 1e30
 KINDS = ("ntk", "nngp")
 PARAMETERIZATIONS = ("ntk", "standard")
 
@@ -43,8 +47,21 @@ def _std(name: str, value: float, *, positive: bool) -> float:
     if not math.isfinite(number) or number < 0 or (positive and number == 0):
         allowed = "above 0" if positive else "of at least 0"
         why = "; with no weights the network does not see its input" if positive and number == 0 else ""
-        raise InputError(f"{name} is {value!r}; it must be a finite standard deviation {allowed}{why}")
+        raise InputError(f"{name} is {shown(value)}; it must be a finite standard deviation {allowed}{why}")
+    least = SMALLEST_STD if positive else 0.0
+    if not least <= number <= LARGEST_STD:
+        raise InputError(
+            f"{name} is {shown(value)}, too {'large' if number > 1 else 'small'} for variances in 64-bit numbers; choose it "
+            f"from {least:g} to {LARGEST_STD:g}"
+        )
     return number
+
+
+def _count(name: str, value: Any) -> int:
+    """A number of units, from 1 to 2⁵³."""
+    if isinstance(value, int) and abs(value) > MAX_COUNT:
+        raise InputError(f"{name} is {shown(value)}; it must be an integer from 1 to {MAX_COUNT}, or None")
+    return integer(name, value, 1, " or None")
 
 
 @dataclass(frozen=True)
@@ -61,9 +78,9 @@ class FCN:
     activation : Activation or str
         φ, or the registered name of one.
     depth : int
-        Hidden layers L, at least 1.
+        Hidden layers L, 1 to 100,000.
     w_std, b_std : float
-        σ_w > 0 and σ_b ≥ 0 of the hidden layers.
+        σ_w from 1e-30 to 1e30 and σ_b from 0 to 1e30, of the hidden layers.
     readout_w_std, readout_b_std : float
         The same of the output layer.
     radial_lift : bool
@@ -104,23 +121,17 @@ class FCN:
     if TYPE_CHECKING:  # what the constructor takes is wider than what the field holds
 
         def __init__(
-            self,
-            activation: Activation | str,
-            depth: int = 1,
-            w_std: float = 1.0,
-            b_std: float = 0.0,
-            readout_w_std: float = 1.0,
-            readout_b_std: float = 0.0,
-            radial_lift: bool = False,
-            parameterization: str = "ntk",
+            self, activation: Activation | str, depth: int = 1, w_std: float = 1.0, b_std: float = 0.0,
+            readout_w_std: float = 1.0, readout_b_std: float = 0.0, radial_lift: bool = False, parameterization: str = "ntk",
             width: int | None = None,
-        ) -> None: ...
+        ) -> None: ...  # fmt: skip
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", activation(self.activation))
-        if isinstance(self.depth, bool) or not isinstance(self.depth, (int, np.integer)) or self.depth < 1:
+        counted = isinstance(self.depth, (int, np.integer)) and not isinstance(self.depth, bool)
+        if not counted or not 1 <= self.depth <= MAX_DEPTH:
             raise InputError(
-                f"depth is {self.depth!r}; it counts hidden layers and must be an integer of at least 1"
+                f"depth is {shown(self.depth)}; it counts hidden layers and must be an integer from 1 to {MAX_DEPTH}"
             )
         object.__setattr__(self, "depth", int(self.depth))
         for name in ("w_std", "b_std", "readout_w_std", "readout_b_std"):
@@ -132,9 +143,9 @@ class FCN:
         if self.width is not None:
             if self.parameterization == "ntk":
                 raise InputError(
-                    f"width is {self.width!r}, but in the NTK parameterization no kernel depends on it; leave it out"
+                    f"width is {shown(self.width)}, but in the NTK parameterization no kernel depends on it; leave it out"
                 )
-            object.__setattr__(self, "width", integer("width", self.width, 1, " or None"))
+            object.__setattr__(self, "width", _count("width", self.width))
 
     def layer_stds(self) -> Iterator[tuple[float, float]]:
         """(weight std, bias std) of each layer after the first: depth − 1 hidden ones, then the readout."""
@@ -262,14 +273,9 @@ class FCN:
         return NetworkKernel(self, kind, n_inputs=n_inputs)
 
     def init(
-        self,
-        width: int | Sequence[int],
-        n_inputs: int,
-        n_outputs: int = 1,
-        seed: int = 0,
-        members: int | Iterable[int] = 1,
+        self, width: int | Sequence[int], n_inputs: int, n_outputs: int = 1, seed: int = 0, members: int | Iterable[int] = 1,
         dtype: DTypeLike = "float32",
-    ) -> Networks:
+    ) -> Networks:  # fmt: skip
         """Finite networks of this architecture with N(0, 1) parameters.
 
         Parameters
@@ -356,12 +362,15 @@ class NetworkKernel(DotProductKernel):
         E[φ'φ'] with the layer's own covariance is left out).
     """
 
+    #: Of combinations: their power series come from this kernel's own (:meth:`taylor`), not from balls through all layers.
+    _balls_are_slow = True
+
     def __init__(
         self, fcn: FCN, kind: str = "ntk", *, radius: float = 1.0, n_inputs: int | None = None
     ) -> None:
         self.fcn, self.kind, self.radius = fcn, check_kind(kind), radius
         if n_inputs is not None:
-            n_inputs = integer("n_inputs", n_inputs, 1, " or None")
+            n_inputs = _count("n_inputs", n_inputs)
         self._start, self._rules = (
             fcn.theta_rules(n_inputs) if kind == "ntk" else ((1.0, 0.0), [(0.0, 0.0)] * fcn.depth)
         )
@@ -384,20 +393,34 @@ class NetworkKernel(DotProductKernel):
             theta_error = weight * (here.error + here.derivative_at_one * error) + w2 * (
                 here.derivative_at_one * theta_error + theta * here.derivative_error
             )
-            q, error = (
-                w2 * here.value_at_one + b_std * b_std,
-                w2 * (here.error + here.derivative_at_one * error),
-            )
+            q = w2 * here.value_at_one + b_std * b_std
+            error = w2 * (here.error + here.derivative_at_one * error)
             theta = weight * here.value_at_one + shift + w2 * theta * here.derivative_at_one
         self.duals = tuple(duals)
         self.variances = tuple(d.variance for d in duals)
         self.error = error if kind == "nngp" else theta_error
         self.value_at_one = q if kind == "nngp" else theta
+        self._n_inputs = n_inputs
+        if not math.isfinite(self.value_at_one):
+            raise InputError(
+                f"the {kind.upper()} of {fcn.depth}-hidden-layer {fcn.activation} is {self.value_at_one:g} at c = 1: with "
+                f"w_std={fcn.w_std:g}, b_std={fcn.b_std:g}, readout_w_std={fcn.readout_w_std:g}, "
+                f"readout_b_std={fcn.readout_b_std:g} it leaves the 64-bit numbers; choose them nearer to 1"
+            )
 
     @property
     def name(self) -> str:
-        """Kind, depth and activation."""
-        return f"{self.kind.upper()} of {self.fcn.depth}-hidden-layer {self.fcn.activation}"
+        """Kind, depth and activation, and what differs from the defaults of :class:`FCN` that the kernel depends on."""
+        fcn = self.fcn
+        parts = [
+            f"{field.name}={value:.6g}"
+            for field in fields(fcn)
+            if field.name.endswith("_std") and (value := getattr(fcn, field.name)) != field.default
+        ]
+        if self.kind == "ntk" and fcn.parameterization == "standard":
+            parts.append(f"standard parameterization, width={fcn.width}, n_inputs={self._n_inputs}")
+        name = f"{self.kind.upper()} of {fcn.depth}-hidden-layer {fcn.activation}"
+        return f"{name} ({', '.join(parts)})" if parts else name
 
     def _values(self, c: Array, complement: Array) -> Array:
         return self._recursion(complement, 1 + c)
@@ -438,8 +461,9 @@ class NetworkKernel(DotProductKernel):
         Raises
         ------
         InputError
-            If an argument is not allowed, or σ_b/σ_w is larger than that of the network (and φ is not a polynomial): then K
-            need not be analytic in |ρ| < 1.
+            If an argument is not allowed.
+        NoSeriesError
+            If σ_b/σ_w is larger than that of the network (and φ is not a polynomial): then K need not be analytic in |ρ| < 1.
 
         Examples
         --------
@@ -451,6 +475,9 @@ class NetworkKernel(DotProductKernel):
         >>> round(series.tail, 3), bool(abs(series.sum() + series.tail - k(1.0)) < 1e-12)
         (1.234, True)
         """
+        return super().taylor(degree, w_std=w_std, b_std=b_std)
+
+    def _power_series(self, degree: int, w_std: float, b_std: float) -> PowerSeries:
         from ntkengine.infinite.power import network_series
 
         return network_series(self, degree, w_std, b_std)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntkengine import hermite
-from ntkengine.errors import InputError
+from ntkengine.errors import NoSeriesError
 from ntkengine.infinite import _jumps
 from ntkengine.infinite._complex import ComplexDual
 from ntkengine.infinite.dual import Dual, jump_part
@@ -67,7 +67,10 @@ def values_at(kernel: NetworkKernel, delta: Complex) -> tuple[Complex, Array]:
         error = w2 * lost
         sigma = w2 * value + b2
         theta = weight * value + shift + w2 * theta * found.derivative
-        delta = w2 * found.gap / (w2 * here.value_at_one + b2)
+        shrink = w2 / (
+            w2 * here.value_at_one + b2
+        )  # not after the product: complex division squares the divisor
+        delta = found.gap * shrink
     return (sigma, error) if kernel.kind == "nngp" else (theta, theta_error)
 
 
@@ -76,7 +79,7 @@ def continuation(kernel: NetworkKernel, c: Complex) -> Complex:
 
     Raises
     ------
-    InputError
+    NoSeriesError
         If a point has |ρ| > 1, ρ = (σ_w² c + σ_b²)/(σ_w² + σ_b²) that of the network, unless φ is a polynomial.
 
     Examples
@@ -90,7 +93,7 @@ def continuation(kernel: NetworkKernel, c: Complex) -> Complex:
     delta = (kernel.fcn.w_std * kernel.radius) ** 2 * (1 - c) / kernel.variances[0]
     outside = np.abs(1 - delta) > 1 + ROUNDING
     if outside.any() and not _is_polynomial(kernel):
-        raise InputError(
+        raise NoSeriesError(
             f"c has the value {c[outside][0]:.6g}, outside the disk |ρ| <= 1 into which the kernel {kernel.name!r} is "
             f"continued; there ρ = (σ_w² c + σ_b²)/(σ_w² + σ_b²) with the network's own w_std={kernel.fcn.w_std:g}, "
             f"b_std={kernel.fcn.b_std:g}"
@@ -114,7 +117,7 @@ def network_series(kernel: NetworkKernel, degree: int, w_std: float, b_std: floa
     if abs(offset) <= 4 * _EPS:
         offset = 0.0
     if offset < 0 and not _is_polynomial(kernel):
-        raise InputError(
+        raise NoSeriesError(
             f"b_std/w_std is {b_std:g}/{w_std:g}, larger than the network's own {math.sqrt(own):.6g}: the kernel "
             f"{kernel.name!r} need not be analytic in |ρ| < 1, ρ = (σ_w² c + σ_b²)/(σ_w² + σ_b²), so it has no power series "
             f"there; choose b_std <= {math.sqrt(own):.6g}·w_std (b_std=0 always serves), or a network with larger b_std"

@@ -21,7 +21,8 @@ _ROOT_HALF = math.sqrt(0.5)
 class Difference:
     """A quantity at c, at 1, and its increase Δf from c to 1, as accurate as the increases that it is the sum of.
 
-    Every operation takes increases to an increase: ``Δ(fg) = Δf g(1) + f(c) Δg``, ``Δeᶠ = −e^{f(1)} (e^{−Δf} − 1)``.
+    Every operation takes increases to an increase: ``Δ(fg) = Δf g(1) + f(c) Δg``, ``Δeᶠ = −e^{f(1)} (e^{−Δf} − 1)``. Where
+    that leaves the finite numbers (an overflow, log 0 on the way to a power of 0) the increase is f(1) − f(c) as it stands.
 
     Parameters
     ----------
@@ -37,6 +38,10 @@ class Difference:
     __array_ufunc__ = None
 
     def __init__(self, here: Any, there: Any, gain: Any) -> None:
+        finite = np.isfinite(gain)
+        if not finite.all():
+            with np.errstate(all="ignore"):
+                gain = np.where(finite, gain, there - here)
         self.here, self.there, self.gain = here, there, gain
 
     @staticmethod
@@ -64,7 +69,7 @@ class Difference:
         return Difference(self.here / divisor, self.there / divisor, self.gain / divisor)
 
     def __rtruediv__(self, numerator: float) -> Difference:
-        gain = -numerator * self.gain / (self.here * self.there)
+        gain = -numerator * self.gain / self.here / self.there
         return Difference(numerator / self.here, numerator / self.there, gain)
 
     def __pow__(self, n: int) -> Difference:
@@ -89,6 +94,24 @@ def _erf_gain(a: Any, b: Any, d: Any) -> Any:
     return np.where(np.abs(d) < 0.5, d * density / math.sqrt(math.pi), special.erf(b) - special.erf(a))
 
 
+def _log_gain(a: Any, b: Any, d: Any) -> Any:
+    ratio = d / a
+    return np.where(np.abs(ratio) < 0.5, np.log1p(ratio), np.log(b) - np.log(a))
+
+
+def _exp_gain(a: Any, b: Any, d: Any) -> Any:
+    return np.sign(d) * np.exp(np.maximum(a, b)) * -np.expm1(-np.abs(d))
+
+
+def _sigmoid_gain(a: Any, b: Any, d: Any) -> Any:
+    sides = special.expit(np.maximum(a, b)) * special.expit(-np.minimum(a, b))
+    return np.sign(d) * sides * -np.expm1(-np.abs(d))
+
+
+def _softplus_gain(a: Any, b: Any, d: Any) -> Any:
+    return np.sign(d) * np.log1p(special.expit(np.minimum(a, b)) * np.expm1(np.abs(d)))
+
+
 def _gelu_gain(a: Any, b: Any, d: Any) -> Any:
     steep = 0.5 * _erf_gain(a * _ROOT_HALF, b * _ROOT_HALF, d * _ROOT_HALF)
     return d * special.ndtr(b) + a * steep
@@ -96,8 +119,8 @@ def _gelu_gain(a: Any, b: Any, d: Any) -> Any:
 
 #: f(b) − f(a) from a, b and d = b − a.
 _GAINS: dict[Any, Callable[[Any, Any, Any], Any]] = {
-    fn.Exp: lambda a, b, d: -np.exp(b) * np.expm1(-d),
-    fn.Log: lambda a, b, d: np.log1p(d / a),
+    fn.Exp: _exp_gain,
+    fn.Log: _log_gain,
     fn.Sqrt: _sqrt_gain,
     fn.Sin: lambda a, b, d: 2 * np.cos(a + d / 2) * np.sin(d / 2),
     fn.Cos: lambda a, b, d: -2 * np.sin(a + d / 2) * np.sin(d / 2),
@@ -106,8 +129,8 @@ _GAINS: dict[Any, Callable[[Any, Any, Any], Any]] = {
     fn.Cosh: lambda a, b, d: 2 * np.sinh(a + d / 2) * np.sinh(d / 2),
     fn.Tanh: lambda a, b, d: np.sinh(d) / (np.cosh(a) * np.cosh(b)),
     fn.Erf: _erf_gain,
-    fn.Sigmoid: lambda a, b, d: -special.expit(b) * special.expit(-a) * np.expm1(-d),
-    fn.Softplus: lambda a, b, d: np.log1p(special.expit(a) * np.expm1(d)),
+    fn.Sigmoid: _sigmoid_gain,
+    fn.Softplus: _softplus_gain,
     fn.Gelu: _gelu_gain,
 }
 

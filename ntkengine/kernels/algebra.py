@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntkengine._check import integer
-from ntkengine.errors import InputError
-from ntkengine.kernels.base import ROUNDING, DotProductKernel, grid
-from ntkengine.kernels.taylor import PowerSeries
+from ntkengine._check import integer, shown
+from ntkengine.errors import InputError, NoSeriesError
+from ntkengine.kernels.base import ROUNDING, DotProductKernel, check_finite, grid
+from ntkengine.kernels.taylor import PowerSeries, exact
 
 __all__ = ["Combination", "Composition", "Constant", "Normalized", "Power", "Product", "Scaled", "Sum"]
 
@@ -60,7 +60,7 @@ def _positive(use: str, x: Any) -> float:
         number = math.inf
     if not 0 <= number < math.inf:
         raise InputError(
-            f"the number {use} a kernel is {x!r}; it must be finite and at least 0, since less would make a "
+            f"the number {use} a kernel is {shown(x)}; it must be finite and at least 0, since less would make a "
             "positive-definite kernel one that is not: write the whole kernel as a formula, such as nk.kernel('exp(c) - 0.5*c')"
         )
     return number
@@ -101,22 +101,25 @@ class Constant(DotProductKernel):
 class Combination(DotProductKernel):
     """A kernel made of others by sums and products, the same on floats, complex numbers, power series and differences.
 
-    Attributes
-    ----------
-    parts : tuple of DotProductKernel
+    Raises
+    ------
+    InputError
+        If it is not finite somewhere on [-1, 1].
     """
-
-    parts: tuple[DotProductKernel, ...]
 
     def _join(self, values: list[Any]) -> Any:
         """The values of the parts put together."""
         raise NotImplementedError
 
+    def _joined(self, values: list[Any]) -> Any:
+        with np.errstate(all="ignore"):  # too large a value is found by check_finite
+            return self._join(values)
+
     def _values(self, c: Array, complement: Array) -> Array:
-        return self._join([k._values(c, complement) for k in self.parts])
+        return self._joined([k._values(c, complement) for k in self.parts])
 
     def _values_at_angle(self, theta: Array) -> Array:
-        return self._join([k._values_at_angle(theta) for k in self.parts])
+        return self._joined([k._values_at_angle(theta) for k in self.parts])
 
     def _deficit(self, c: Array, complement: Array) -> Array:
         return self._gain([k._deficit(c, complement) for k in self.parts])
@@ -127,12 +130,12 @@ class Combination(DotProductKernel):
     def _gain(self, deficits: list[Array]) -> Array:
         from ntkengine.kernels._difference import Difference
 
-        return self._join(
+        return self._joined(
             [Difference(k._at_one - d, k._at_one, d) for k, d in zip(self.parts, deficits)]
         ).gain
 
     def _complex(self, c: Complex) -> Complex:
-        return self._join([k._complex(c) for k in self.parts])
+        return self._joined([k._complex(c) for k in self.parts])
 
     def _series(self, x: Any) -> Any:
         parts = [k._series(x) for k in self.parts]
@@ -152,6 +155,7 @@ class Sum(Combination):
 
     def __init__(self, *parts: DotProductKernel) -> None:
         self.parts = tuple(inner for k in parts for inner in (k.parts if isinstance(k, Sum) else (k,)))
+        check_finite(self)
 
     @property
     def name(self) -> str:
@@ -181,6 +185,7 @@ class Product(Combination):
 
     def __init__(self, *parts: DotProductKernel) -> None:
         self.parts = tuple(inner for k in parts for inner in (k.parts if isinstance(k, Product) else (k,)))
+        check_finite(self)
 
     @property
     def name(self) -> str:
@@ -207,6 +212,7 @@ class Scaled(Combination):
 
     def __init__(self, kernel: DotProductKernel, factor: float) -> None:
         self.parts, self.factor = (kernel,), _positive("times", factor)
+        check_finite(self)
 
     @property
     def name(self) -> str:
@@ -217,7 +223,8 @@ class Scaled(Combination):
         return values[0] * self.factor
 
     def _power_series(self, degree: int, w_std: float, b_std: float) -> PowerSeries:
-        return _multiplied(self.parts[0].taylor(degree, w_std=w_std, b_std=b_std), self.factor)
+        series = self.parts[0].taylor(degree, w_std=w_std, b_std=b_std)
+        return _mapped(series, lambda b: b * self.factor)
 
 
 class Normalized(Combination):
@@ -236,6 +243,7 @@ class Normalized(Combination):
                 f"the kernel {kernel.name!r} cannot be normalized: its value at c = 1 is {kernel._at_one:g}, not above 0"
             )
         self.parts = (kernel,)
+        check_finite(self)
 
     @property
     def name(self) -> str:
@@ -255,7 +263,7 @@ class Normalized(Combination):
 
     def _power_series(self, degree: int, w_std: float, b_std: float) -> PowerSeries:
         series = self.parts[0].taylor(degree, w_std=w_std, b_std=b_std)
-        return _multiplied(series, 1 / self.parts[0]._at_one)
+        return _mapped(series, lambda b: b / self.parts[0]._at_one)
 
 
 class Power(Combination):
@@ -273,8 +281,9 @@ class Power(Combination):
         self.parts, self.exponent = (kernel,), integer("exponent", exponent, 0, f", at most {MAX_EXPONENT}")
         if self.exponent > MAX_EXPONENT:
             raise InputError(
-                f"exponent is {exponent}; a kernel is raised to whole powers from 0 to {MAX_EXPONENT}"
+                f"exponent is {shown(exponent)}; a kernel is raised to whole powers from 0 to {MAX_EXPONENT}"
             )
+        check_finite(self)
 
     @property
     def name(self) -> str:
@@ -306,7 +315,7 @@ class Composition(DotProductKernel):
     Raises
     ------
     InputError
-        If a value of ``inner`` is outside [-1, 1] by more than 1e-12.
+        If a value of ``inner`` is outside [-1, 1] by more than 1e-12, or the composition is not finite somewhere.
 
     Examples
     --------
@@ -318,8 +327,10 @@ class Composition(DotProductKernel):
 
     def __init__(self, outer: DotProductKernel, inner: DotProductKernel) -> None:
         if not isinstance(inner, DotProductKernel):
-            raise InputError(f"inner must be a DotProductKernel, such as nk.kernel('c**2'), not {inner!r}")
-        self.outer, self.inner = outer, inner
+            raise InputError(
+                f"inner must be a DotProductKernel, such as nk.kernel('c**2'), not {shown(inner)}"
+            )
+        self.parts = self.outer, self.inner = outer, inner
         c = grid()
         values = inner._values(c, 1 - c)
         worst = int(np.argmax(np.abs(values)))
@@ -328,11 +339,21 @@ class Composition(DotProductKernel):
                 f"inner is the kernel {inner.name!r}, whose value at c = {c[worst]:.6g} is {values[worst]:.6g}; to be composed "
                 "it must stay within [-1, 1]: take inner.normalized()"
             )
+        check_finite(self)
 
     @property
     def name(self) -> str:
         """Both names."""
         return f"{_bracketed(self.outer)} of {_bracketed(self.inner)}"
+
+    def _power_series(self, degree: int, w_std: float, b_std: float) -> PowerSeries:
+        try:
+            return super()._power_series(degree, w_std, b_std)
+        except NoSeriesError:  # inner leaves the disk into which outer is continued; balls may know outer there
+            found = exact(self, degree, w_std, b_std) if self._balls_are_slow else None
+            if found is None:
+                raise
+            return found
 
     @property
     def _gap(self) -> float:
@@ -370,9 +391,10 @@ class Composition(DotProductKernel):
         return None if inner is None else self.outer._series(inner)
 
 
-def _multiplied(series: PowerSeries, factor: float) -> PowerSeries:
-    b = np.asarray(series) * factor
-    return PowerSeries(b, series.error * factor + _EPS * np.abs(b), series.tail * factor)
+def _mapped(series: PowerSeries, scale: Callable[[Any], Any]) -> PowerSeries:
+    """A multiple of a series, ``scale`` that of a number."""
+    b = scale(np.asarray(series))
+    return PowerSeries(b, scale(series.error) + _EPS * np.abs(b), scale(series.tail))
 
 
 def _convolved(one: PowerSeries, other: PowerSeries) -> PowerSeries:
@@ -382,6 +404,7 @@ def _convolved(one: PowerSeries, other: PowerSeries) -> PowerSeries:
     coefficients = np.convolve(a, b)[:n]
     error = np.convolve(size_a + one.error, other.error)[:n] + np.convolve(one.error, size_b)[:n]
     error += 4 * _EPS * np.convolve(size_a, size_b)[:n]
-    coefficients[np.abs(coefficients) <= error] = 0.0
+    # What rounding makes is 0; what samples leave open (their error is larger) is their best estimate.
+    coefficients[np.abs(coefficients) <= np.minimum(error, 1e-10 * np.abs(coefficients).max())] = 0.0
     total = (math.fsum(a) + one.tail) * (math.fsum(b) + other.tail)
     return PowerSeries(coefficients, error, total - math.fsum(coefficients))

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ntkengine.errors import InputError
+from ntkengine._check import shown
+from ntkengine.errors import InputError, NoSeriesError
 
 if TYPE_CHECKING:
     from ntkengine.kernels.algebra import Combination, Composition
     from ntkengine.kernels.describe import Description
+    from ntkengine.kernels.samples import SampledKernel
     from ntkengine.kernels.taylor import PowerSeries
 
 __all__ = ["DotProductKernel", "check_finite"]
@@ -31,10 +33,15 @@ class DotProductKernel(abc.ABC):
     Kernels of ReLU type are smooth in √(1 − c), not in c, so a cosine rounded to float64 loses half the digits near
     c = 1. Subclasses therefore get 1 − c separately: exactly, where the caller knows the angle (:meth:`at_angle`).
 
-    Kernels add, multiply and compose: ``k + k2``, ``k + 0.5``, ``k * k2``, ``2.0 * k``, ``k ** 3``, :meth:`compose`; these
-    keep kernels positive definite, which is why there is no difference and no negative multiple.
+    Kernels add, multiply and compose: ``k + k2``, ``k + 0.5``, ``k * k2``, ``2.0 * k``, ``k / 2``, ``k ** 3``,
+    :meth:`compose`; these keep kernels positive definite, which is why there is no difference and no negative multiple.
 
     Subclasses define :meth:`_values` and :attr:`name`, and for :meth:`taylor` either :meth:`_series` or :meth:`_complex`.
+
+    Attributes
+    ----------
+    parts : tuple of DotProductKernel
+        The kernels it is made of; none for most.
 
     Examples
     --------
@@ -42,14 +49,36 @@ class DotProductKernel(abc.ABC):
     >>> k = nk.FCN("relu", w_std=2**0.5).kernel("nngp")
     >>> k.at_angle([0.0, 1e-3]).round(9)
     array([1.       , 0.9999995])
-    >>> k.name
-    'NNGP of 1-hidden-layer relu'
+    >>> nk.kernel("gaussian").name
+    'gaussian(gamma=1)'
     """
+
+    parts: tuple[DotProductKernel, ...] = ()
 
     @property
     @abc.abstractmethod
     def name(self) -> str:
         """A short name, for tables and figures."""
+
+    @property
+    def samples(self) -> tuple[SampledKernel, ...]:
+        """The sampled kernels that it is, or is made of: where one is not positive definite, nor is what :meth:`taylor` gives.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import ntkengine as nk
+        >>> c = np.linspace(-1, 1, 41)
+        >>> k = 2.0 * nk.kernel_from_samples(c, np.cos(6 * c)) + nk.kernel("c**2")
+        >>> [s.positive_definite for s in k.samples]
+        [False]
+        """
+        return tuple(s for part in self.parts for s in part.samples)
+
+    @property
+    def _balls_are_slow(self) -> bool:
+        """Whether :meth:`_series` takes a minute where another way takes a second: it goes through a network's layers."""
+        return any(part._balls_are_slow for part in self.parts)
 
     @abc.abstractmethod
     def _values(self, c: Array, complement: Array) -> Array:
@@ -74,7 +103,7 @@ class DotProductKernel(abc.ABC):
 
     def _complex(self, c: Complex) -> Complex:
         """K continued analytically from [-1, 1], at least into the open unit disk; complex128 (n,) to complex128 (n,)."""
-        raise InputError(
+        raise NoSeriesError(
             f"the kernel {self.name!r} has no analytic continuation into the complex plane, and so no power series that could "
             "be computed; give it as a formula or a family, or take the nearest kernel that is a power series"
         )
@@ -102,11 +131,15 @@ class DotProductKernel(abc.ABC):
             With the absolute ``error`` of each coefficient and the ``tail`` K(1) − Σ b_k. Formulas and families: to 1e-14
             relative, by series arithmetic with balls (:func:`ntkengine.kernels.taylor.exact`). Other kernels: by Cauchy's
             integral, to rounding errors of K (:func:`ntkengine.kernels.taylor.cauchy`). What cannot be told from 0 is 0.
+            Samples: of the nearest positive-definite kernel, with what they leave open as the ``error``.
 
         Raises
         ------
         InputError
-            If an argument is not allowed, or K is not analytic in the open disk |ρ| < 1.
+            If an argument is not allowed.
+        NoSeriesError
+            An InputError too: if K is not analytic in the open disk |ρ| < 1, or its series cannot be computed. A singularity
+            at |ρ| > 0.997, or a very weak one, may be missed; both algorithms say what they check.
 
         Examples
         --------
@@ -120,7 +153,7 @@ class DotProductKernel(abc.ABC):
         from ntkengine.kernels.taylor import checked, exact
 
         arguments = checked(degree, w_std, b_std)
-        found = exact(self, *arguments)
+        found = None if self._balls_are_slow else exact(self, *arguments)
         return self._power_series(*arguments) if found is None else found
 
     def _power_series(self, degree: int, w_std: float, b_std: float) -> PowerSeries:
@@ -207,6 +240,41 @@ class DotProductKernel(abc.ABC):
 
     __rmul__ = __mul__
 
+    def __truediv__(self, other: float) -> Combination:
+        from ntkengine.kernels import algebra
+
+        if isinstance(other, DotProductKernel):
+            raise _no_quotient()
+        if isinstance(other, (bool, np.bool_)) or not isinstance(
+            other, (int, float, np.integer, np.floating)
+        ):
+            return NotImplemented
+        try:
+            factor = 1 / float(other) if 0 < other < np.inf else 0.0
+        except OverflowError:
+            factor = 0.0
+        if not 0 < factor < np.inf:
+            raise InputError(
+                f"a kernel is divided by {shown(other)}; the number must be finite and above 0, and so must one over it. For a "
+                "negative multiple write the whole kernel as a formula, such as nk.kernel('-exp(c)/2')"
+            )
+        return algebra.multiply(self, factor)
+
+    def __rtruediv__(self, other: float) -> Combination:
+        if isinstance(other, (int, float, np.integer, np.floating)):
+            raise _no_quotient()
+        return NotImplemented
+
+    def __sub__(self, other: DotProductKernel | float) -> Combination:
+        if isinstance(other, (DotProductKernel, int, float, np.integer, np.floating)):
+            raise _no_difference()
+        return NotImplemented
+
+    __rsub__ = __sub__
+
+    def __neg__(self) -> Combination:
+        raise _no_difference()
+
     def __pow__(self, exponent: int) -> Combination:
         from ntkengine.kernels import algebra
 
@@ -266,6 +334,20 @@ class DotProductKernel(abc.ABC):
         return f"<kernel {self.name}>"
 
 
+def _no_difference() -> InputError:
+    return InputError(
+        "kernels are not subtracted or negated, since that would make positive-definite kernels one that is not: write the "
+        "whole kernel as a formula, such as nk.kernel('exp(c) - 0.5*c')"
+    )
+
+
+def _no_quotient() -> InputError:
+    return InputError(
+        "kernels are divided by positive numbers only, since a quotient of positive-definite kernels need not be one: write "
+        "the whole kernel as a formula, such as nk.kernel('exp(c)/(2 - c)')"
+    )
+
+
 def check_finite(kernel: DotProductKernel) -> None:
     """InputError, naming a c, if K is not a finite real number at one of 2,500 points of [-1, 1]."""
     c = grid()
@@ -288,7 +370,7 @@ def _vector(argument: str, values: ArrayLike) -> tuple[Array, Array]:
         points = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise InputError(
-            f"{argument} must be a real number or an array of real numbers, not {values!r}"
+            f"{argument} must be a real number or an array of real numbers, not {shown(values)}"
         ) from None
     return points, np.ascontiguousarray(points).reshape(-1)
 

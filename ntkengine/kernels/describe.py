@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntkengine._check import integer
-from ntkengine.errors import InputError
+from ntkengine._check import shown
+from ntkengine.errors import InputError, NoSeriesError
+from ntkengine.kernels import _shape as shape
 from ntkengine.kernels.base import DotProductKernel, check_finite
-from ntkengine.kernels.nearest import nearest, negative, slack
+from ntkengine.kernels.nearest import DEGREE, disproves, nearest, negative, slack
 from ntkengine.kernels.samples import OUTLIER, SampledKernel
+from ntkengine.kernels.taylor import checked
 
 __all__ = ["Description", "describe"]
 
@@ -26,13 +28,8 @@ Array = NDArray[np.float64]
 
 #: Values that differ by less than this part of the largest are equal.
 SAME = 1e-10
-#: The exponent at c = 1 is read where K has fallen by these parts of its range, of its largest value and of its noise.
-FALL, FALL_OF_LARGEST, FALL_OF_NOISE = 1e-6, 1e-9, 20.0
-#: An exponent nearer to 1 than this is 1, and the slope at c = 1 is finite; samples tell less.
-EXPONENT, EXPONENT_OF_SAMPLES = 0.02, 0.25
-#: Without a power series: up to this part of the largest value, the distance from the nearest positive-definite kernel decides
-#: nothing, since a kernel with a kink at c = 1 that is positive definite may be as far from the series of the fit.
-UNDECIDED = 1e-3
+#: Coefficients below 1e-300 are 0, so that a kernel must be larger than this, or 0.
+SMALLEST = 1e-280
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,10 @@ class Description:
     degree : int
         Largest k of the power series ``K = Σ b_k c^k`` that was examined.
     positive_definite : bool or None
-        In every dimension. None: no power series was found, and yet K is no farther from a positive-definite kernel than
-        some of those are from their own series.
+        In every dimension. None: no power series was found, and neither a negative coefficient nor a plane that separates K
+        from all positive-definite kernels (:func:`ntkengine.kernels.nearest.disproves`).
     first_negative : (int, float) or None
-        Degree and value of the first negative coefficient.
+        Degree and value of the first negative coefficient, of degrees up to 4096 where there is no series.
     no_series : str
         Why no power series was found; empty where there is one.
     distance : float or None
@@ -62,7 +59,7 @@ class Description:
     trend : str
         "constant", or "increasing" or "decreasing" in c on [-1, 1], or "turning".
     turning_points : tuple of float
-        Cosines at which K turns, from 1 down.
+        Cosines at which K turns, from 1 down; rounded to the digits that are known.
     exponent : float or None
         p of ``K(1) − K(c) ~ (1 − c)^p`` for c → 1, extrapolated from small angles; None where K does not fall from c = 1.
     exponent_angle : float or None
@@ -150,19 +147,24 @@ class Description:
                 return label, value, f"Within the noise {network}."
             return label, value, self._not_definite("is that one")
         away = None if self.distance is None else f"is {self.distance:.3g} away (rms over angles)"
-        if self.no_series:
+        if self.no_series and self.first_negative is None:
             word = "no" if self.positive_definite is False else "not decided"
             value = f"{word}: no power series in c was found"
             if self.positive_definite is False:
+                value += ", and none with b_k >= 0 comes near enough to be K"
                 return label, value, f"{self._not_definite(away)} Of the series: {self.no_series}"
-            meaning = f"The nearest positive-definite kernel {away}: a design by it will do. Of the series: {self.no_series}"
+            meaning = (
+                "Nothing shows that it is positive definite, or that it is not. The nearest kernel that is, of degree "
+                f"{DEGREE} or less, {away}: reverse_engineer(k, project=True) designs for it. Of the series: {self.no_series}"
+            )
             return label, value, meaning
         if self.positive_definite:
-            return (
-                label,
-                f"yes, to degree {self.degree}",
-                f"No coefficient of K = Σ b_k c^k is negative: {network}.",
-            )
+            meaning = f"No coefficient of K = Σ b_k c^k to that degree is negative: {network}."
+            if self.tail is not None and self.tail > 0.5:
+                meaning += (
+                    " Most of K(1) is in higher degrees, of which only the sum is seen: take a larger degree."
+                )
+            return label, f"yes, to degree {self.degree}", meaning
         if self.first_negative is None:
             value = f"no: the coefficients above degree {self.degree} have a negative sum"
         else:
@@ -178,7 +180,9 @@ class Description:
         )
 
     def _ends(self) -> tuple[str, str, str]:
-        value = f"{self.at_one:.6g}, {self.at_zero:.6g}, {self.at_minus_one:.6g}"
+        ends = np.array([self.at_one, self.at_zero, self.at_minus_one])
+        ends[np.abs(ends) < SAME * np.abs(ends).max()] = 0.0
+        value = ", ".join(f"{x:.6g}" for x in ends)
         return (
             "K(1), K(0), K(-1)",
             value,
@@ -193,7 +197,7 @@ class Description:
                 "decreasing": "The farther apart two points are, the more is carried from one to the other.",
             }[self.trend]
             return "monotonic", f"yes, {self.trend} in c", meaning
-        where = ", ".join(f"{c:.3g}" for c in self.turning_points[:3])
+        where = ", ".join(f"{c:.15g}" for c in self.turning_points[:3])
         more = len(self.turning_points) - 3
         value = f"no, K turns at c = {where}" + (f" and {more} more points" if more > 0 else "")
         return "monotonic", value, "Some points farther away are treated as more similar than nearer ones."
@@ -206,7 +210,8 @@ class Description:
                 "K does not fall from K(1)",
                 "The diagonal is no peak: a point is not what is most similar to itself.",
             )
-        law = f"K(1) - K(c) ~ (1 - c)^{self.exponent:.3g}, from angles of {self.exponent_angle:.1g} up"
+        digits = 3 if self.noise is None else 2
+        law = f"K(1) - K(c) ~ (1 - c)^{self.exponent:.{digits}g}, from angles of {self.exponent_angle:.1g} up"
         if math.isinf(self.slope):
             meaning = (
                 "The slope diverges: a cusp, as with the NTK of ReLU networks. Close neighbours are told apart sharply, and "
@@ -221,8 +226,10 @@ class Description:
             )
         meaning = "Smooth at the top: neighbours get nearly the same values; functions that change over small angles cost much."
         if self.constant is not None:
-            meaning += f" The mean degree of the power series, slope/K(1), is {self.slope / self.at_one:.3g}."
-        return label, f"{law}: slope {self.slope:.4g}", meaning
+            meaning += (
+                f" The mean degree of the power series, slope/K(1), is {self.slope / self.at_one:.{digits}g}."
+            )
+        return label, f"{law}: slope {self.slope:.{4 if digits == 3 else 2}g}", meaning
 
     def _angle(self) -> tuple[str, str, str]:
         label = "correlation angle"
@@ -302,7 +309,7 @@ def describe(k: DotProductKernel, *, degree: int = 200) -> Description:
     ----------
     k : DotProductKernel
     degree : int
-        Coefficients of degree 0..degree are examined.
+        Coefficients of degree 0..degree are examined, at most 100,000.
 
     Returns
     -------
@@ -311,7 +318,7 @@ def describe(k: DotProductKernel, *, degree: int = 200) -> Description:
     Raises
     ------
     InputError
-        If an argument is not allowed, or K is not finite somewhere on [-1, 1].
+        If an argument is not allowed, K is not finite somewhere on [-1, 1], or its largest value is not 0 and below 1e-280.
 
     Examples
     --------
@@ -323,20 +330,24 @@ def describe(k: DotProductKernel, *, degree: int = 200) -> Description:
     >>> describe(nk.kernel("c - c**3")).first_negative
     (3, -1.0)
     """
+    degree, _, _ = checked(degree, 1.0, 0.0)
     if not isinstance(k, DotProductKernel):
-        raise InputError(f"k must be a DotProductKernel, such as nk.kernel('c**2'), not {k!r}")
-    degree = integer("degree", degree, 0)
+        raise InputError(f"k must be a DotProductKernel, such as nk.kernel('c**2'), not {shown(k)}")
     check_finite(k)
-    theta = _angles()
+    theta = shape.angles()
     K = k._values_at_angle(theta)
     largest = float(np.abs(K).max())
+    if 0 < largest < SMALLEST:
+        raise InputError(
+            f"the largest |K| of the kernel {k.name!r} is {largest:.1e}; its coefficients would be taken for 0: multiply it by "
+            "a number"
+        )
     at_one, at_zero, at_minus_one = (float(k(c)) for c in (1.0, 0.0, -1.0))
-    noise = k.noise if isinstance(k, SampledKernel) else None
-    tolerance = max(SAME * largest, OUTLIER * (noise or 0.0))
-    trend, turning_points = _trend(theta, K, tolerance)
-    least = max(FALL * float(np.ptp(K)), FALL_OF_LARGEST * largest, FALL_OF_NOISE * (noise or 0.0))
-    exponent, exponent_angle, slope = _near_one(k, least)
-    definite, first_negative, no_series, distance, shares = _definite(k, degree, largest)
+    noise = _noise(k, largest)
+    tolerance = max(SAME * largest, OUTLIER * noise)
+    trend, turns = shape.trend(K, tolerance)
+    exponent, exponent_angle, slope = shape.near_one(k, K, noise)
+    definite, first_negative, no_series, distance, shares = _definite(k, degree, noise)
     return Description(
         name=k.name,
         degree=degree,
@@ -344,127 +355,61 @@ def describe(k: DotProductKernel, *, degree: int = 200) -> Description:
         first_negative=first_negative,
         no_series=no_series,
         distance=distance,
-        noise=noise,
+        noise=noise if isinstance(k, SampledKernel) else None,
         at_one=at_one,
         at_zero=at_zero,
         at_minus_one=at_minus_one,
         trend=trend,
-        turning_points=turning_points,
+        turning_points=shape.turning_points(k, theta, K, turns, tolerance),
         exponent=exponent,
         exponent_angle=exponent_angle,
         slope=slope,
-        correlation_angle=_correlation_angle(k, theta, K, at_one, at_zero, tolerance),
-        parity=_parity(K, k._values_at_angle(np.pi - theta), tolerance),
+        correlation_angle=shape.correlation_angle(k, theta, K, at_one, at_zero, tolerance),
+        parity=shape.parity(K, k._values_at_angle(np.pi - theta), tolerance),
         **shares,
     )
 
 
-def _angles() -> Array:
-    """Even angles, and ever smaller ones at both ends; sorted."""
-    small = 2.0 ** -np.arange(1.0, 500.0)
-    return np.unique(np.concatenate([np.linspace(0, np.pi, 4001), small, np.pi - small[:40]]))
-
-
-def _trend(theta: Array, K: Array, tolerance: float) -> tuple[str, tuple[float, ...]]:
-    """The trend in c, and the cosines where K turns by more than the tolerance."""
-    if np.ptp(K) <= tolerance:
-        return "constant", ()
-    # Runs up and down that are larger than the tolerance: the extremum of each run is where K turns.
-    turning, direction, low, high = [], 0, 0, 0
-    for i, value in enumerate(K):
-        if value > K[high]:
-            high = i
-        if value < K[low]:
-            low = i
-        if direction >= 0 and K[high] - value > tolerance:
-            if direction > 0:
-                turning.append(high)
-            direction, low = -1, i
-        elif direction <= 0 and value - K[low] > tolerance:
-            if direction < 0:
-                turning.append(low)
-            direction, high = 1, i
-        if direction < 0:
-            high = low
-        elif direction > 0:
-            low = high
-    if turning:
-        return "turning", tuple(float(np.sin(np.pi / 2 - theta[i])) for i in turning)
-    return ("increasing" if direction < 0 else "decreasing"), ()
-
-
-def _near_one(k: DotProductKernel, least: float) -> tuple[float | None, float | None, float | None]:
-    """Exponent at c = 1, the smallest angle it was read from, and the slope.
-
-    From the fall of K, by ``least`` or more, over angles θ, 2θ and 4θ: extrapolated to 0 as if the local exponent, and the
-    local slope, were linear in the angle, since kernels of ReLU type are series in θ.
-    """
-    finest = k.finest_angle if isinstance(k, SampledKernel) else 2.0**-500
-    theta = finest * 2.0 ** np.arange(0.0, math.floor(math.log2(2.0 / finest)) + 1)
-    fall = k._deficit_at_angle(theta)
-    fallen = np.flatnonzero(fall >= least)
-    if not fallen.size or fallen[0] + 2 >= theta.size or (fall[: fallen[0] + 3] < -least).any():
-        return None, None, None
-    at = np.arange(fallen[0], fallen[0] + 3)
-    drop, complement = fall[at], 2 * np.sin(theta[at] / 2) ** 2
-    if not (drop > 0).all():
-        return None, None, None
-    local = np.diff(np.log(drop)) / np.diff(np.log(complement))
-    exponent = float(2 * local[0] - local[1])
-    margin = EXPONENT_OF_SAMPLES if isinstance(k, SampledKernel) else EXPONENT
-    if exponent < 1 - margin:
-        slope = math.inf
-    elif exponent > 1 + margin:
-        slope = 0.0
-    else:
-        secants = drop / complement
-        slope = float(2 * secants[0] - secants[1])
-    return exponent, float(theta[at[0]]), slope
-
-
-def _correlation_angle(
-    k: DotProductKernel, theta: Array, K: Array, at_one: float, at_zero: float, tolerance: float
-) -> float | None:
-    """The smallest angle at which K is halfway from K(1) to K(0), by bisection."""
-    if not at_one - at_zero > tolerance:
-        return None
-    half = (at_one + at_zero) / 2
-    first = int(np.argmax(half >= K))
-    low, high = float(theta[first - 1]), float(theta[first])
-    for _ in range(60):
-        middle = (low + high) / 2
-        if k._values_at_angle(np.array([middle]))[0] > half:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def _parity(K: Array, mirrored: Array, tolerance: float) -> str:
-    even, odd = np.abs(K - mirrored).max() <= tolerance, np.abs(K + mirrored).max() <= tolerance
-    if even and odd:
-        return "zero"
-    return "even" if even else "odd" if odd else "neither"
+def _noise(k: DotProductKernel, largest: float) -> float:
+    """Of a sampled kernel; of one made of such, the same parts of its largest value; else 0."""
+    if isinstance(k, SampledKernel):
+        return k.noise
+    return largest * sum(s.noise / (float(np.abs(s.values).max()) or 1.0) for s in k.samples)
 
 
 def _definite(
-    k: DotProductKernel, degree: int, largest: float
+    k: DotProductKernel, degree: int, noise: float
 ) -> tuple[bool | None, tuple[int, float] | None, str, float | None, dict[str, Any]]:
     """Positive definite or not, the first negative coefficient, why there is no series, distance, and the shares."""
     try:
         series = k.taylor(degree)
-    except InputError as reason:
-        distance = nearest(k).distance
-        return (None if distance <= UNDECIDED * largest else False), None, str(reason), distance, {}
+        reason = "" if isinstance(k, SampledKernel) else _reason_of_samples(k)
+        below = None
+    except NoSeriesError as error:
+        reason, below = str(error), error.negative
+    if reason:
+        near = nearest(k)
+        no = below is not None or (near.distance > noise and disproves(near))
+        return (False if no else None), below, reason, near.distance, {}
     b, tail = np.array(series), float(series.tail or 0.0)
     if isinstance(k, SampledKernel):
         definite = k.positive_definite
         return definite, None, "", k.misfit, _shares(b, tail) if definite else {}
-    below = np.flatnonzero(negative(series))
-    first = (int(below[0]), float(b[below[0]])) if below.size else None
+    found = np.flatnonzero(negative(series))
+    first = (int(found[0]), float(b[found[0]])) if found.size else None
     if first is not None or tail < -slack(series):
         return False, first, "", nearest(k).distance, {}
     return True, None, "", None, _shares(np.maximum(b, 0.0), tail)
+
+
+def _reason_of_samples(k: DotProductKernel) -> str:
+    wrong = [s for s in k.samples if not s.positive_definite]
+    if not wrong:
+        return ""
+    return (
+        f"it is made of {wrong[0].name}, and the nearest positive-definite kernel misses these by {wrong[0].misfit:.3g} (rms), "
+        f"their noise is {wrong[0].noise:.3g}"
+    )
 
 
 def _shares(b: Array, tail: float) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ntkengine.errors import InputError, UnknownNameError
+from ntkengine._check import shown
+from ntkengine.errors import InputError, NoSeriesError, UnknownNameError
 from ntkengine.kernels.base import DotProductKernel, check_finite
 from ntkengine.kernels.formula import FormulaKernel
 from ntkengine.kernels.taylor import DISAGREEMENT, PowerSeries, continued
@@ -40,10 +41,11 @@ class KernelFamily:
     parameters : sequence of Parameter
     function : callable, optional
         ``function(c, complement, *values) -> K``, elementwise in NumPy, with complement = 1 − c exact near c = 1 and the
-        parameters' values in their order. If it takes complex c too, it must be analytic in |c| < 1, and power series
-        come from that.
+        parameters' values in their order; real for real c. If it takes complex c too, it must be analytic in |c| < 1, and
+        power series come from that.
     taylor : callable, optional
-        With ``function``: ``taylor(degree, *values) -> (degree+1,) array``, the coefficients b_k of ``K = Σ b_k c^k``.
+        With ``function``: ``taylor(degree, *values) -> (degree+1,) array``, the coefficients b_k of ``K = Σ b_k c^k``. They are
+        checked against the function at |c| = 0.5, 0.8, 0.95 and 1 − 4/(degree + 8), as far as the terms left out allow.
     citation : str
     made_of : callable, optional
         ``made_of(*values) -> DotProductKernel``, for a family that is a combination of other kernels.
@@ -99,6 +101,7 @@ class FamilyKernel(DotProductKernel):
 
     def __init__(self, family: KernelFamily, values: Sequence[float]) -> None:
         self.family, self.values = family, tuple(values)
+        self.parts = (self.definition,)
         check_finite(self)
 
     @property
@@ -117,13 +120,22 @@ class FamilyKernel(DotProductKernel):
     def definition(self) -> DotProductKernel:
         """The kernel of the family's formula or function, with these values."""
         if self.family.made_of is not None:
-            return self.family.made_of(*self.parameters.values())
+            made = self.family.made_of(*self.parameters.values())
+            if not isinstance(made, DotProductKernel):
+                raise InputError(
+                    f"the made_of of the kernel {self.name!r} returned {shown(made)}; it must be a DotProductKernel"
+                )
+            return made
         if self.family.function is not None:
             return _FunctionKernel(self)
         from ntkengine.formula import parse_program
 
         formula = self.family.formula
         text = formula if isinstance(formula, str) else formula(**self.parameters)
+        if not isinstance(text, str):
+            raise InputError(
+                f"the formula of the kernel {self.name!r} returned {shown(text)}; it must be a text"
+            )
         _, program = parse_program(text, "c", complement=True)
         known = self.parameters
         return FormulaKernel(text, **{name: known[name] for name in program.parameters if name in known})
@@ -173,23 +185,39 @@ class _FunctionKernel(DotProductKernel):
     def _call(self, c: Any, complement: Any) -> Any:
         assert self.family.function is not None
         with np.errstate(all="ignore"):
-            return np.array(np.broadcast_to(self.family.function(c, complement, *self.values), c.shape))
+            return self.family.function(c, complement, *self.values)
+
+    def _vector(self, values: Any, shape: tuple[int, ...], kinds: str, numbers: str) -> NDArray[Any]:
+        """What the function returned, of that shape and of dtypes of these kinds; or an InputError that names it."""
+        try:
+            found = np.array(np.broadcast_to(values, shape))
+        except (TypeError, ValueError):
+            got = f"an array of shape {values.shape}" if isinstance(values, np.ndarray) else shown(values)
+            raise InputError(
+                f"the function of the kernel {self.name!r} returned {got} for cosines of shape {shape}; it must return one "
+                "number for each"
+            ) from None
+        if found.dtype.kind not in kinds:
+            raise InputError(
+                f"the function of the kernel {self.name!r} returned {found.dtype}, not {numbers} numbers"
+            )
+        return found
 
     def _values(self, c: Array, complement: Array) -> Array:
-        values = self._call(c, complement)
-        if values.dtype.kind not in "fiub":
-            raise InputError(
-                f"the function of the kernel {self.name!r} returned {values.dtype}, not real numbers"
-            )
-        return values.astype(np.float64)
+        try:
+            values = self._call(c, complement)
+        except Exception as error:  # of another's function
+            raise InputError(f"the function of the kernel {self.name!r} failed: {error!r}") from error
+        return self._vector(values, c.shape, "fiub", "real").astype(np.float64)
 
     def _complex(self, c: Complex) -> Complex:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                return self._call(c, 1 - c).astype(np.complex128)
+                values = self._call(c, 1 - c)
+            return self._vector(values, c.shape, "fiubc", "complex").astype(np.complex128)
         except (TypeError, ValueError, np.exceptions.ComplexWarning) as error:
-            raise InputError(
+            raise NoSeriesError(
                 f"the function of the kernel {self.name!r} takes no complex numbers ({error}), so that it has no power series; "
                 "give its family taylor=..., or write it for complex arrays"
             ) from error
@@ -198,20 +226,34 @@ class _FunctionKernel(DotProductKernel):
         taylor = self.family.taylor
         if taylor is None or b_std > 0:
             return continued(self, degree, w_std, b_std)
-        b = np.asarray(taylor(degree, *self.values), dtype=np.float64)
+        found = taylor(degree, *self.values)
+        try:
+            b = np.asarray(found)
+            if b.dtype.kind not in "fiub":
+                raise TypeError
+            b = b.astype(np.float64)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"the taylor of the kernel {self.name!r} returned {shown(found)}; it must return ({degree + 1},) real numbers"
+            ) from None
         if b.shape != (degree + 1,) or not np.isfinite(b).all():
             raise InputError(
                 f"the Taylor coefficients of the kernel {self.name!r} to degree {degree} have shape {b.shape}; its taylor "
                 f"must return ({degree + 1},) finite numbers"
             )
         tail = self._at_one - float(b.sum())
-        x = np.array([0.5, -0.5])
-        gap = np.abs(np.polynomial.polynomial.polyval(x, b) - self._values(x, 1 - x))
-        left_out = 0.5**degree * max(abs(tail), float(np.abs(b).max()))
-        if not gap.max() <= DISAGREEMENT * max(1.0, abs(self._at_one)) + left_out:
+        near = 1 - 4 / (degree + 8)
+        x = np.array([0.5, -0.5, 0.8, -0.8, 0.95, -0.95, near, -near])
+        values, size = self._values(x, 1 - x), np.abs(x)
+        gap = np.abs(np.polynomial.polynomial.polyval(x, b) - values)
+        # What is left out: at most the tail where no term is negative; else terms no larger than the last half of those known.
+        left_out = size ** (degree + 1) * (abs(tail) + np.abs(b[degree // 2 :]).max() / (1 - size))
+        over = gap - left_out - DISAGREEMENT * max(abs(self._at_one), float(np.abs(values).max()))
+        if not (over <= 0).all():
+            at = int(np.argmax(over))
             raise InputError(
-                f"the Taylor coefficients of the kernel {self.name!r} disagree with its function by {gap.max():.1e} at "
-                f"c = {x[int(gap.argmax())]:g}; correct the one or the other"
+                f"the Taylor coefficients of the kernel {self.name!r} disagree with its function by {gap[at]:.1e} at "
+                f"c = {x[at]:g}; correct the one or the other"
             )
         return PowerSeries(b, 2.0**-50 * np.abs(b), tail)
 
@@ -267,7 +309,7 @@ def kernel(name: str | DotProductKernel, /, **parameters: Any) -> DotProductKern
         return name
     if not isinstance(name, str):
         raise InputError(
-            f"a kernel is given by a name or by a formula in c, or is a DotProductKernel; not by {name!r}"
+            f"a kernel is given by a name or by a formula in c, or is a DotProductKernel; not by {shown(name)}"
         )
     word = name.strip()
     if word != "c" and len(word) <= 200 and (word.isidentifier() or word in registry):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntkengine.errors import InputError
+from ntkengine.errors import InputError, NoSeriesError
 from ntkengine.kernels.base import DotProductKernel, check_finite, grid
 
 __all__ = ["FormulaKernel"]
@@ -48,6 +48,18 @@ class FormulaKernel(DotProductKernel):
         self.text, self._program = parse_program(text, "c", complement=True)
         self.parameters = _checked(self.text, list(self._program.parameters), parameters)
         check_finite(self)
+        self._check_bounded()
+
+    def _check_bounded(self) -> None:
+        """InputError, naming a c, if K has a pole between the points of :func:`check_finite`."""
+        from ntkengine.formula._intervals import unbounded
+
+        pole = unbounded(self._program, np.array(list(self.parameters.values())))
+        if pole is not None:
+            raise InputError(
+                f"the kernel {self.name!r} has no finite real value at c = {pole:.6g}, where it is infinite or undefined; it "
+                "needs one for every c from -1 to 1: keep divisors and the arguments of log away from 0"
+            )
 
     @property
     def name(self) -> str:
@@ -132,7 +144,7 @@ class FormulaKernel(DotProductKernel):
                 word = {fn.Greater: "step", fn.AtMost: "step"}.get(
                     type(expression), type(expression).__name__.lower()
                 )
-                raise InputError(
+                raise NoSeriesError(
                     f"the kernel {self.name!r} is not analytic: its {word} changes branch at c = {at:.3g}, so no power series "
                     "represents it; ntkengine.kernels.nearest.nearest(k) is the nearest kernel that has one"
                 )
@@ -173,10 +185,16 @@ def _checked(text: str, names: list[str], given: dict[str, float]) -> dict[str, 
     values = {}
     for name in names:
         try:
+            if isinstance(given[name], (str, bytes)):
+                raise TypeError
             values[name] = float(given[name])
         except (TypeError, ValueError):
             raise InputError(
                 f"parameter {name!r} of the kernel {text!r} must be a number, not {given[name]!r}"
+            ) from None
+        except OverflowError:
+            raise InputError(
+                f"parameter {name!r} of the kernel {text!r} is beyond the largest float; it must be finite"
             ) from None
         if not np.isfinite(values[name]):
             raise InputError(

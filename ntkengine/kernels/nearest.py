@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ntkengine._check import real_array
-from ntkengine.errors import InputError
+from ntkengine._check import real_array, shown
+from ntkengine.errors import InputError, NoSeriesError
 from ntkengine.kernels.base import DotProductKernel, check_finite
 from ntkengine.kernels.taylor import PowerSeries, checked
 
-__all__ = ["NearestKernel", "SeriesKernel", "cone_fit", "nearest", "powers"]
+__all__ = ["NearestKernel", "SeriesKernel", "cone_fit", "disproves", "nearest", "powers", "undetermined"]
 
 Array = NDArray[np.float64]
 
@@ -34,6 +34,8 @@ MAX_DEGREE = 10_000
 ANGLES = 8192
 #: A term below this part of the whole is what rounding leaves of 0.
 ROUNDING = 1e-14
+#: Degrees beyond a fit at which its misfit is tried: this many times the one before, up to the second number.
+STEP, HIGHEST = 1.03, 1e6
 
 
 class SeriesKernel(DotProductKernel):
@@ -170,7 +172,7 @@ class NearestKernel(SeriesKernel):
         self.target, self.kkt = target, kkt
         angles = np.concatenate([even_angles(ANGLES), [0.0, np.pi]])
         misfit = np.abs(self._values_at_angle(angles) - target._values_at_angle(angles))
-        self.distance = float(np.sqrt(np.mean(misfit[:-2] ** 2)))
+        self.distance = _rms(misfit[:-2])
         self.max_distance = float(misfit.max())
 
     @property
@@ -215,9 +217,9 @@ def nearest(
     >>> round(near.distance, 4), near.kkt < 1e-12
     (0.0088, True)
     """
-    if not isinstance(k, DotProductKernel):
-        raise InputError(f"k must be a DotProductKernel, such as nk.kernel('c**2'), not {k!r}")
     degree, w_std, b_std = checked(degree, w_std, b_std)
+    if not isinstance(k, DotProductKernel):
+        raise InputError(f"k must be a DotProductKernel, such as nk.kernel('c**2'), not {shown(k)}")
     if degree > MAX_DEGREE:
         raise InputError(f"degree is {degree}; for the nearest kernel it goes from 0 to {MAX_DEGREE}")
     check_finite(k)
@@ -226,25 +228,68 @@ def nearest(
         return NearestKernel(own, k, w_std=w_std, b_std=b_std)
 
     columns = powers(degree, w_std, b_std)
-    aim = chebyshev(k._values_at_angle(even_angles(ANGLES)))[: len(columns)]
+    values = k._values_at_angle(even_angles(ANGLES))
+    size = float(np.abs(values).max()) or 1.0
+    aim = chebyshev(values / size)[: len(columns)]
     coefficients, kkt, norm = np.zeros(degree + 1), 0.0, float(np.linalg.norm(aim))
     for part in [slice(0, None, 2), slice(1, None, 2)] if b_std == 0 else [slice(None)]:
         if coefficients[part].size:
             coefficients[part], violation = cone_fit(columns[part, part], aim[part], norm)
             kkt = max(kkt, violation)
-    return NearestKernel(coefficients, k, w_std=w_std, b_std=b_std, kkt=kkt / norm if norm else 0.0)
+    return NearestKernel(size * coefficients, k, w_std=w_std, b_std=b_std, kkt=kkt / norm if norm else 0.0)
 
 
 def _own_coefficients(k: DotProductKernel, degree: int, w_std: float, b_std: float) -> Array | None:
     """The target's coefficients where they exist and neither they nor the tail are negative beyond their error."""
+    if not all(s.positive_definite for s in k.samples):  # the coefficients are not the target's
+        return None
     try:
         series = k.taylor(degree, w_std=w_std, b_std=b_std)
-    except InputError:  # no power series
+    except NoSeriesError:
         return None
     b = np.array(series)
     if negative(series).any() or (series.tail or 0.0) < -slack(series):
         return None
     return np.maximum(b, 0.0)
+
+
+def disproves(near: NearestKernel) -> bool:
+    """Whether the misfit of the nearest kernel in ρ = c shows that no kernel of whatever degrees is the target.
+
+    With n the degree of the fit, P the nearest kernel and m = K − P, ``⟨m, P⟩ = 0`` and ``⟨m, c^k⟩ ≤ 0`` for k ≤ n. Were
+    ``K = Σ b_k c^k`` with b_k ≥ 0, then ``‖m‖² = ⟨m, K⟩ ≤ T sup_{k > n} ⟨m, c^k⟩`` with ``T = Σ_{k > n} b_k``, and for c from
+    0 to 1 ``K(1) − K(c) ≥ T (1 − c^{n+1})``: where this fails, m is a plane that separates K from all such kernels. Inner
+    products are means over 8192 even angles, for k on a geometric grid to 1e6; beyond it ``⟨m, c^k⟩ ≤ √(2/(πk)) max|m|``. A
+    misfit of less than 1e-9 of the largest |K| shows nothing.
+
+    Examples
+    --------
+    >>> import ntkengine as nk
+    >>> from ntkengine.kernels.nearest import disproves, nearest
+    >>> disproves(nearest(nk.kernel("abs(c)"))), disproves(nearest(nk.kernel("c**2")))
+    (True, False)
+    """
+    if near.kkt is None:
+        return False
+    theta = even_angles(ANGLES)
+    values = near.target._values_at_angle(theta)
+    size = float(np.abs(values).max()) or 1.0
+    misfit = (values - near._values_at_angle(theta)) / size
+    distance = float(np.sqrt(np.mean(misfit**2)))
+    if distance <= 1e-9:
+        return False
+    rest, c = math.sqrt(2 / (math.pi * HIGHEST)) * float(np.abs(misfit).max()), np.cos(theta)
+    with np.errstate(under="ignore"):
+        for k in np.unique(
+            np.geomspace(near.coefficients.size, HIGHEST, int(math.log(HIGHEST) / math.log(STEP))).round()
+        ):
+            power = np.abs(c) ** k
+            even, odd = np.mean(misfit * power), np.mean(misfit * power * np.sign(c))
+            rest = max(rest, float(even), float(odd))
+    small = theta[theta < np.pi / 2]
+    drops = near.target._deficit_at_angle(small) / (1 - np.cos(small) ** near.coefficients.size)
+    mass = min(near.target._at_one, float(drops.min())) / size
+    return distance**2 > 1.1 * max(mass, 0.0) * rest
 
 
 def negative(series: PowerSeries) -> NDArray[np.bool_]:
@@ -296,6 +341,49 @@ def cone_fit(columns: Array, aim: Array, scale: float = 0.0) -> tuple[Array, flo
     return x / norms, max(0.0, float(violation.max(initial=0.0)))
 
 
+def undetermined(columns: Array, b: Array, noise: float) -> Array:
+    """How much samples leave open in the coefficients of a fit: standard deviations (p,).
+
+    Those of Gaussian coefficients given samples with independent noise. Their prior is that of the fit's mass at degrees j/2 to
+    2j put all on one of these, as sparse fits do: the root mean square of coefficient j is that mass over the root of their
+    number.
+
+    Parameters
+    ----------
+    columns : (m, p) array
+        ``columns[i, j]`` is the power j at sample i; rows may be weighted.
+    b : (p,) array
+        The fit, none of them negative.
+    noise : float
+        Standard deviation of the samples' noise, for a row of weight 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ntkengine.kernels.nearest import undetermined
+    >>> rho = np.linspace(-1, 1, 9)[:, None]
+    >>> undetermined(rho ** np.arange(3.0), np.array([1.0, 1.0, 0.0]), 0.01).round(4)
+    array([0.0051, 0.0052, 0.0091])
+    """
+    from scipy.linalg import cholesky, solve_triangular
+
+    if noise == 0:
+        return np.zeros(b.size)
+    j, total = np.arange(b.size), np.concatenate([[0.0], np.cumsum(b)])
+    first, end = j // 2, np.minimum(2 * j + 1, b.size)
+    free = (total[end] - total[first]) / np.sqrt(end - first) + noise
+    scaled = columns * (free / noise)
+    factor = cholesky(scaled @ scaled.T + np.eye(len(scaled)), lower=True)
+    known = np.sum(solve_triangular(factor, scaled, lower=True) ** 2, axis=0)
+    return np.asarray(free * np.sqrt(np.clip(1 - known, 0.0, 1.0)))
+
+
+def _rms(x: Array) -> float:
+    """Root mean square, whatever the scale."""
+    size = float(np.abs(x).max()) or 1.0
+    return size * float(np.sqrt(np.mean((x / size) ** 2)))
+
+
 def even_angles(count: int) -> Array:
     """``(j + ½)π/count``, j = 0..count−1: the angles of the Chebyshev nodes of the first kind."""
     return (np.arange(count, dtype=np.float64) + 0.5) * (math.pi / count)
@@ -332,7 +420,7 @@ def powers(degree: int, w_std: float = 1.0, b_std: float = 0.0) -> Array:
     return chebyshev(np.power(rho[:, None], np.arange(degree + 1.0)))[:rows]
 
 
-def finite_series(coefficients: Array, degree: int, error: float) -> PowerSeries:
+def finite_series(coefficients: Array, degree: int, error: ArrayLike) -> PowerSeries:
     """The first degree + 1 of all the coefficients there are, with zeros where there are no more; the rest is the tail."""
     kept = np.zeros(degree + 1)
     kept[: coefficients.size] = coefficients[: degree + 1]

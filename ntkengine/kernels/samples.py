@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ntkengine._check import real_array
+from ntkengine._check import real_array, shown
 from ntkengine.errors import DataError, InputError
 from ntkengine.kernels.base import ROUNDING, DotProductKernel
-from ntkengine.kernels.nearest import DEGREE, SeriesKernel, cone_fit, finite_series
+from ntkengine.kernels.nearest import DEGREE, SeriesKernel, cone_fit, undetermined
 from ntkengine.kernels.taylor import PowerSeries
 
 __all__ = ["SampledKernel", "kernel_from_samples", "read_samples"]
@@ -35,6 +35,8 @@ SAME_ANGLE = 1e-7
 NOISE = 1e-3
 #: Repeated samples may lie this many standard deviations from their mean.
 OUTLIER = 5.0
+#: The largest |K| is between one over this number and this number.
+SIZE = 1e100
 #: A fit takes up to this many points; more are averaged in bins of even width in the angle.
 FIT_POINTS = 2000
 
@@ -48,7 +50,9 @@ class SampledKernel(DotProductKernel):
     vertex.
 
     :meth:`taylor` gives the coefficients b_k ≥ 0 of the positive-definite kernel nearest to the samples, in least squares over
-    the samples, with all degrees that these can tell apart, at most 2000; its ``error`` is the rms misfit.
+    the samples, with all degrees that these can tell apart, at most 2000. Its ``error`` is the rms misfit and what samples with
+    this noise leave open (:func:`ntkengine.kernels.nearest.undetermined`); what K(1) has beyond the fit and the noise is in
+    its ``tail``.
 
     Parameters
     ----------
@@ -58,7 +62,7 @@ class SampledKernel(DotProductKernel):
     values : (n,) array_like
         K.
     sigma : float, optional
-        Standard deviation of the values' noise. None: 1e-3 of the largest \|K\|, and that is only used to judge.
+        Standard deviation of the values' noise. None: 1e-3 of the largest \|K\|; used to judge, not for the coefficients.
     label : str
         The kernel's name.
 
@@ -76,8 +80,8 @@ class SampledKernel(DotProductKernel):
     Raises
     ------
     InputError
-        If an entry is not finite, an angle is outside [0, π], lengths differ, the samples do not cover the sphere, or
-        samples at one angle lie more than 5 times the noise from their mean.
+        If an entry is not finite, an angle is outside [0, π], lengths differ, the samples do not cover the sphere, samples
+        at one angle lie more than 5 times the noise from their mean, or the largest \|K\| is not 0 nor from 1e-100 to 1e100.
 
     Examples
     --------
@@ -99,18 +103,29 @@ class SampledKernel(DotProductKernel):
         theta, K = _vectors("angles", angles, "values", values)
         _within("angles", theta, "an angle in radians, from 0 to π", 0.0, np.pi)
         known = _checked_sigma(sigma)
+        largest = int(np.argmax(np.abs(K)))
+        if K[largest] and not 1 / SIZE <= abs(K[largest]) <= SIZE:
+            raise InputError(
+                f"the largest of the values is values[{largest}] = {K[largest]:.6g}; its size must be from {1 / SIZE:g} to "
+                f"{SIZE:g}: multiply all of them by a number"
+            )
         self.noise = NOISE * float(np.abs(K).max()) if known is None else known
         advice = "or give their noise by sigma" if known is None else "or give a larger sigma"
         self.angles, self.values = _merged(np.clip(theta, 0.0, np.pi), K, self.noise, advice)
         _covering(self.angles)
         self._label = label or f"{theta.size} samples"
         self._slopes = _limited_slopes(self.angles, self.values)
-        self._fits: dict[float, tuple[Array, float]] = {}
+        self._fits: dict[float, tuple[Array, Array, float]] = {}
 
     @property
     def name(self) -> str:
         """The label, by default the number of samples."""
         return self._label
+
+    @property
+    def samples(self) -> tuple[SampledKernel, ...]:
+        """Itself."""
+        return (self,)
 
     @property
     def finest_angle(self) -> float:
@@ -136,15 +151,15 @@ class SampledKernel(DotProductKernel):
     @property
     def misfit(self) -> float:
         """Root mean square distance of the samples from the nearest positive-definite kernel."""
-        return self._fit(0.0)[1]
+        return self._fit(0.0)[2]
 
     @property
     def positive_definite(self) -> bool:
         """Whether the misfit is within the noise."""
         return self.misfit <= self.noise * (1 + 3 / math.sqrt(2 * self.angles.size))
 
-    def _fit(self, ratio: float) -> tuple[Array, float]:
-        """Coefficients (k+1,) of the non-negative series in ρ, σ_b/σ_w = ratio, nearest to the samples; and the rms misfit."""
+    def _fit(self, ratio: float) -> tuple[Array, Array, float]:
+        """The non-negative series in ρ, σ_b/σ_w = ratio, nearest to the samples: coefficients and errors (k+1,), rms misfit."""
         if ratio not in self._fits:
             theta, K, weight = _binned(self.angles, self.values)
             ends = np.minimum(theta, np.pi - theta)
@@ -153,14 +168,21 @@ class SampledKernel(DotProductKernel):
             degree = min(DEGREE, math.ceil(40 / nearest_end**2))
             rho = 1 - 2 * np.sin(theta / 2) ** 2 / (1 + ratio**2)
             columns = np.power(rho[:, None], np.arange(degree + 1.0))
-            b, _ = cone_fit(weight[:, None] * columns, weight * K)
-            misfit = SeriesKernel(b, b_std=ratio)._values_at_angle(self.angles) - self.values
-            self._fits[ratio] = b, float(np.sqrt(np.mean(misfit**2)))
+            columns *= weight[:, None]
+            b, _ = cone_fit(columns, weight * K)
+            off = SeriesKernel(b, b_std=ratio)._values_at_angle(self.angles) - self.values
+            misfit = float(np.sqrt(np.mean(off**2)))
+            error = misfit + undetermined(columns, b, max(self.noise, misfit))
+            self._fits[ratio] = b, error, misfit
         return self._fits[ratio]
 
     def _power_series(self, degree: int, w_std: float, b_std: float) -> PowerSeries:
-        b, misfit = self._fit(b_std / w_std)
-        return finite_series(b, degree, misfit)
+        b, error, misfit = self._fit(b_std / w_std)
+        kept, more = b[: degree + 1], max(0, degree + 1 - b.size)
+        left, above = self._at_one - math.fsum(b), OUTLIER * max(self.noise, misfit)
+        tail = math.fsum(b[degree + 1 :]) + (left if left > above else 0.0)
+        error = np.pad(error[: degree + 1], (0, more), mode="edge")
+        return PowerSeries(np.pad(kept, (0, more)), error=error, tail=tail)
 
 
 def kernel_from_samples(c: ArrayLike, K: ArrayLike, *, sigma: float | None = None) -> SampledKernel:
@@ -223,7 +245,7 @@ def _checked_sigma(sigma: float | None) -> float | None:
     number = float(real_array("sigma", sigma)) if np.ndim(sigma) == 0 else math.nan
     if not number > 0:
         raise InputError(
-            f"sigma is {sigma!r}; it must be a standard deviation above 0, or None if it is not known"
+            f"sigma is {shown(sigma)}; it must be a standard deviation above 0, or None if it is not known"
         )
     return number
 

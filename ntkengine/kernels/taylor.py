@@ -1,4 +1,4 @@
-"""Power series of kernels, ``K = Σ_k b_k ρ^k`` with ``ρ = (σ_w² c + σ_b²)/(σ_w² + σ_b²)``: the record and the two algorithms.
+"""Power series of kernels, ``K = Σ_k b_k ρ^k`` with ``ρ = (σ_w² c + σ_b²)/(σ_w² + σ_b²)``: the two algorithms.
 
 :func:`exact` runs the kernel on power series whose coefficients are balls, intervals that enclose the exact numbers
 (Johansson, IEEE Trans. Comput. 66 (2017) 1281), and raises the precision until every ball is small. :func:`cauchy` needs no
@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ntkengine._check import integer
-from ntkengine.errors import InputError
+from ntkengine._check import integer, shown
+from ntkengine.errors import InputError, NoSeriesError
+from ntkengine.kernels._power_series import PowerSeries
 
 if TYPE_CHECKING:
     from ntkengine.kernels.base import DotProductKernel
@@ -30,7 +31,7 @@ Complex = NDArray[np.complex128]
 
 MAX_DEGREE = 100_000
 #: Bits of precision that are tried in turn.
-PRECISIONS = (128, 256, 512, 1024)
+PRECISIONS = (128, 256, 512, 1024, 4096)
 #: A ball this good holds its number to 2⁻⁴⁸ = 4e-15 relative.
 GOOD_BITS = 48
 #: Coefficients below this are 0: squares of what a network would make of them underflow.
@@ -39,8 +40,11 @@ TINY = 1e-300
 CHECKED_DEGREE, RECHECKED_DEGREE = 1024, 4096
 #: at ρ = ±0.5 and ±(1 − 60/n), where what n coefficients leave out has fallen by e^-60,
 MARGIN = 60.0
-#: from a disagreement of this part of the largest |K| on.
+#: from a disagreement of this part of the largest |K| on,
 DISAGREEMENT = 1e-6
+#: and where the largest coefficient of degree n/2 to n is e^6 times that of n/4 to n/2, as with a singularity at 0.997, and
+#: above the largest |K|; the first numbers are for the first judgement.
+GROWS = ((2.0, 1e-3), (6.0, 1.0))
 #: Radius of Cauchy's circle: r^-n for n coefficients, by which rounding errors grow.
 GROWTH = 20.0
 _EPS = float(np.finfo(np.float64).eps)
@@ -48,74 +52,24 @@ _EPS = float(np.finfo(np.float64).eps)
 _lock = threading.RLock()  # flint's precision is one per process
 
 
-class PowerSeries(np.ndarray):
-    """Coefficients b_k of ``K = Σ_k b_k ρ^k``, shape (degree+1,), float64, with what is known of their accuracy.
+def checked(degree: int, w_std: float, b_std: float) -> tuple[int, float, float]:
+    """The arguments of :meth:`DotProductKernel.taylor`, as an int and two floats.
 
-    Arithmetic, indexing and NumPy's functions give plain arrays.
-
-    Parameters
-    ----------
-    coefficients : (degree+1,) array_like
-    error : float or (degree+1,) array_like
-        Bound or estimate of the absolute error of each.
-    tail : float
-        ``K(1) − Σ_k b_k``, the mass of the terms left out.
-
-    Attributes
-    ----------
-    error : (degree+1,) array
-    tail : float
+    Raises
+    ------
+    InputError
+        If the degree is not from 0 to 100,000, a standard deviation is not finite or negative, w_std is 0, or b_std/w_std is
+        1e100 or more.
 
     Examples
     --------
-    >>> import ntkengine as nk
-    >>> series = nk.kernel("geometric", rate=0.5).taylor(3)
-    >>> series
-    PowerSeries([1.   , 0.5  , 0.25 , 0.125])
-    >>> series.tail, float(series.error.max()) < 1e-15
-    (0.125, True)
+    >>> from ntkengine.kernels.taylor import checked
+    >>> checked(5, 1, 0)
+    (5, 1.0, 0.0)
     """
-
-    error: Array
-    tail: float
-
-    def __new__(cls, coefficients: ArrayLike, error: ArrayLike = 0.0, tail: float = 0.0) -> PowerSeries:  # noqa: D102
-        series = np.array(coefficients, dtype=np.float64, ndmin=1).view(cls)
-        series.error = np.array(np.broadcast_to(np.asarray(error, dtype=np.float64), series.shape))
-        series.tail = float(tail)
-        return series
-
-    def __array_finalize__(self, obj: Any) -> None:
-        kept = getattr(obj, "shape", None) == self.shape
-        if kept and isinstance(obj, PowerSeries):  # a copy
-            self.error, self.tail = obj.error, obj.tail
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        if "out" in options:
-            options["out"] = tuple(_plain(x) for x in options["out"])
-        return getattr(ufunc, method)(*map(_plain, inputs), **options)
-
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return func(*map(_plain, args), **{key: _plain(value) for key, value in kwargs.items()})
-
-    def __getitem__(self, key: Any) -> Any:
-        return np.asarray(self)[key]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return PowerSeries, (np.asarray(self), self.error, self.tail)
-
-
-def _plain(x: Any) -> Any:
-    if isinstance(x, PowerSeries):
-        return np.asarray(x)
-    return type(x)(map(_plain, x)) if type(x) in (list, tuple) else x
-
-
-def checked(degree: int, w_std: float, b_std: float) -> tuple[int, float, float]:
-    """The arguments of :meth:`DotProductKernel.taylor`, or an InputError that names the one that is wrong."""
     degree = integer("degree", degree, 0)
     if degree > MAX_DEGREE:
-        raise InputError(f"degree is {degree}; power series are computed to degree {MAX_DEGREE}")
+        raise InputError(f"degree is {shown(degree)}; power series are computed to degree {MAX_DEGREE}")
     stds = []
     for name, value in (("w_std", w_std), ("b_std", b_std)):
         try:
@@ -124,7 +78,7 @@ def checked(degree: int, w_std: float, b_std: float) -> tuple[int, float, float]
             number = math.inf
         if not (0 <= number < math.inf) or (name == "w_std" and number == 0):
             allowed = "above 0" if name == "w_std" else "of at least 0"
-            raise InputError(f"{name} is {value!r}; it must be a finite standard deviation {allowed}")
+            raise InputError(f"{name} is {shown(value)}; it must be a finite standard deviation {allowed}")
         stds.append(number)
     if not stds[1] / stds[0] < 1e100:
         raise InputError(f"b_std/w_std is {stds[1]!r}/{stds[0]!r}; the weights vanish beside the biases")
@@ -136,7 +90,18 @@ def checked(degree: int, w_std: float, b_std: float) -> tuple[int, float, float]
 
 @contextmanager
 def balls(precision: int, degree: int) -> Iterator[None]:
-    """flint at ``precision`` bits, its power series cut after ``degree``; the settings before it come back."""
+    """flint at ``precision`` bits, its power series cut after ``degree``; the settings before it come back.
+
+    One thread at a time: they are of the process.
+
+    Examples
+    --------
+    >>> from flint import arb_series
+    >>> from ntkengine.kernels.taylor import balls
+    >>> with balls(64, 2):
+    ...     (1 / arb_series([1, -2])).coeffs() == [1, 2, 4]
+    True
+    """
     from flint import ctx
 
     with _lock:
@@ -153,8 +118,12 @@ def exact(
 ) -> PowerSeries | None:
     """The power series in ball arithmetic; None for a kernel without ``_series``.
 
-    The precision is raised from 128 bits until every coefficient is good to 1e-14 relative or below 1e-300. What 1024 bits
+    The precision is raised from 128 bits until every coefficient is good to 1e-14 relative or below 1e-300. What 4096 bits
     cannot tell from 0 is 0.
+
+    Whether the series represents K in the disk is judged by its coefficients to degree 1024, in doubt 4096, or the degree
+    asked for: they must not grow, and must sum to K at ρ = ±0.5 and ±(1 − 60/1024). A singularity at |ρ| > 0.997, or one that
+    changes coefficients of degree 1024 by less than 1e-3 of the largest |K|, may be missed.
 
     Parameters
     ----------
@@ -165,8 +134,9 @@ def exact(
 
     Raises
     ------
-    InputError
-        If K has no power series around ρ = 0, or is not analytic in |ρ| < 1, or a coefficient is too large for a float.
+    NoSeriesError
+        If K has no power series around ρ = 0, or is not analytic in |ρ| < 1, or 4096 bits are not enough to tell, or a
+        coefficient is too large for a float. The error has the first negative coefficient, if one is certain.
 
     Examples
     --------
@@ -183,25 +153,29 @@ def exact(
     if centre is None:
         return None
     if not all(b.is_finite() for b in centre):
-        raise InputError(
+        raise NoSeriesError(
             f"the kernel {kernel.name!r} has no power series: it is not analytic at {'ρ' if b_std else 'c'} = 0{_remedy(b_std)}"
         )
-    for order in sorted({max(degree, n) for n in (CHECKED_DEGREE, RECHECKED_DEGREE)}):
+    c = np.array([1.0, -1.0])
+    size = float(np.abs(kernel._values(c, 1 - c)).max())
+    orders = sorted({max(degree, n) for n in (CHECKED_DEGREE, RECHECKED_DEGREE)})
+    for order in orders:
         for precision in PRECISIONS:
             with balls(precision, order):
                 coefficients = _coefficients(kernel, [-ratio, 1 + ratio], order) or []
-                agrees = _agrees(kernel, coefficients, ratio)
+                agrees = _agrees(kernel, coefficients, ratio, size)
                 if agrees is False:
                     break
                 wanted = coefficients[: degree + 1]
-                if agrees and (precision == PRECISIONS[-1] or all(map(_good, wanted))):
+                last = precision == PRECISIONS[-1]
+                grows = agrees and _grows(coefficients, size, *GROWS[order == orders[-1]])
+                if grows:
+                    break
+                if agrees and (last or (grows is False and all(map(_good, wanted)))):
                     at_one = _coefficients(kernel, [1], 0)[0]  # type: ignore[index]
                     return _floats(kernel, wanted, at_one - sum(wanted, arb(0)))
         else:
-            raise InputError(
-                f"the power series of the kernel {kernel.name!r} cannot be computed: its terms cancel to more than "
-                f"{PRECISIONS[-1]} bits; take a kernel that oscillates less"
-            )
+            raise _unresolved(kernel, coefficients)
     raise _singular(kernel, coefficients, b_std)
 
 
@@ -231,8 +205,11 @@ def _good(ball: Any) -> bool:
     return ball.rel_accuracy_bits() >= GOOD_BITS or bool(ball.abs_upper() < TINY)
 
 
-def _agrees(kernel: DotProductKernel, coefficients: list[Any], ratio: Any) -> bool | None:
-    """Whether the power series represents K inside the disk; None where balls of this precision cannot say."""
+def _agrees(kernel: DotProductKernel, coefficients: list[Any], ratio: Any, size: float) -> bool | None:
+    """Whether the power series sums to K inside the disk, to a part of the largest value there or of ``size``, that at c = ±1.
+
+    None where balls of this precision cannot say.
+    """
     from flint import arb, arb_poly
 
     polynomial, order = arb_poly(coefficients), len(coefficients) - 1
@@ -243,7 +220,7 @@ def _agrees(kernel: DotProductKernel, coefficients: list[Any], ratio: Any) -> bo
         return False if any(_undefined(kernel, x) for x in points) else None
     if not all(b.is_finite() for b in coefficients):
         return None
-    largest = max(values, key=lambda v: float(v.abs_upper())).abs_upper()
+    largest = max([v.abs_upper() for v in values] + ([arb(size)] if math.isfinite(size) else []))
     undecided = False
     for x, v in zip(rho, values):
         gap = polynomial(x) - v
@@ -253,7 +230,38 @@ def _agrees(kernel: DotProductKernel, coefficients: list[Any], ratio: Any) -> bo
     return None if undecided else True
 
 
-def _singular(kernel: DotProductKernel, coefficients: list[Any], b_std: float) -> InputError:
+def _grows(coefficients: list[Any], size: float, factor: float, part: float) -> bool | None:
+    """Whether they grow as with a singularity in the disk, by e^factor and to more than that part of ``size``.
+
+    None where balls of this precision cannot say.
+    """
+    end = len(coefficients)
+    half, rest = coefficients[end // 4 : end // 2], coefficients[end // 2 :]
+    before, upper = max(b.abs_upper() for b in half), max(b.abs_upper() for b in rest)
+    if bool(before == 0) or not (bool(upper > part * size) and bool(upper > before * math.exp(factor))):
+        return False
+    lower = max(b.abs_lower() for b in rest)
+    return True if bool(lower > part * size) and bool(lower > before * math.exp(factor)) else None
+
+
+def _first_negative(coefficients: list[Any]) -> tuple[int, float] | None:
+    return next(((k, float(b.mid())) for k, b in enumerate(coefficients) if bool(b < 0)), None)
+
+
+def _unresolved(kernel: DotProductKernel, coefficients: list[Any]) -> NoSeriesError:
+    """The error where the highest precision does not decide."""
+    if all(b.is_finite() for b in coefficients):
+        reason = f"its terms cancel to more than {PRECISIONS[-1]} bits; take a wider kernel, or one that oscillates less"
+    else:
+        reason = (
+            "a root, a logarithm or a quotient in it begins with 0, or with what cannot be told from 0; write it without, or "
+            "take the nearest kernel that is a power series (ntkengine.kernels.nearest.nearest)"
+        )
+    text = f"the power series of the kernel {kernel.name!r} cannot be computed: {reason}"
+    return NoSeriesError(text, _first_negative(coefficients))
+
+
+def _singular(kernel: DotProductKernel, coefficients: list[Any], b_std: float) -> NoSeriesError:
     """The error for a series that stops to represent K, with its radius of convergence by the root test."""
     first = len(coefficients) // 2
     roots = [
@@ -261,17 +269,20 @@ def _singular(kernel: DotProductKernel, coefficients: list[Any], b_std: float) -
         for k, b in enumerate(coefficients[first:], start=first)
         if bool(b.abs_upper() > 0)
     ]
+    negative = _first_negative(coefficients)
     growth = min(max(roots, default=0.0), 700.0)
     if growth <= 0:
-        return InputError(
+        return NoSeriesError(
             f"the power series of the kernel {kernel.name!r} to degree {len(coefficients) - 1} does not add up to it: it is "
-            "too steep or oscillates too fast; ask for a higher degree, or choose a wider kernel"
+            "too steep or oscillates too fast; ask for a higher degree, or choose a wider kernel",
+            negative,
         )
     radius = math.exp(-growth)
-    return InputError(
+    return NoSeriesError(
         f"the power series of the kernel {kernel.name!r} stops to represent it at |{'ρ' if b_std else 'c'}| = {radius:.3g}, "
         f"by {len(coefficients)} terms: the kernel is not analytic in the open unit disk, or oscillates too fast to tell"
-        f"{_remedy(b_std)}"
+        f"{_remedy(b_std)}",
+        negative,
     )
 
 
@@ -294,9 +305,10 @@ def _floats(kernel: DotProductKernel, wanted: list[Any], left: Any) -> PowerSeri
     lost = ~np.isfinite(b) | ~(error <= 1e-12 * max(1.0, float(np.abs(b).max())))
     if lost.any():
         k = int(np.flatnonzero(lost)[0])
-        raise InputError(
+        raise NoSeriesError(
             f"coefficient {k} of the kernel {kernel.name!r} is {wanted[k].str(3)}, too large for a 64-bit number or not known "
-            f"to {PRECISIONS[-1]} bits; divide the kernel by a number, or choose a degree below {k}"
+            f"to {PRECISIONS[-1]} bits; divide the kernel by a number, or choose a degree below {k}",
+            _first_negative(wanted),
         )
     scale = max(abs(kernel._at_one), float(np.abs(b).max()))
     certain = left.is_finite() and float(left.rad()) <= _EPS * scale
@@ -315,12 +327,15 @@ def cauchy(
 
     ``b_k = r^-k (1/M) Σ_j f(r e^{2πij/M}) e^{−2πijk/M}`` for a function with real coefficients (the values on the lower
     half of the circle are the conjugates), with ``r = 20^(−1/n)`` and ``M >= 16 n``: what the sum adds to b_k, b_{k+M} r^M, has
-    fallen by 1e-20, and rounding errors grow by no more than 20 up to degree n = max(degree, 1024).
+    fallen by 1e-20, and rounding errors grow by no more than 20 up to degree n = max(degree, 1024). A singularity inside the
+    circle, or outside but at |ρ| below 0.998, shows at negative powers; one nearer to 1 may be missed, and changes
+    coefficients of degree k by its own size times e^(k/500) at most.
 
     Parameters
     ----------
     function : callable
-        complex128 (m,) to complex128 (m,), on points of the upper half of the circle.
+        complex128 (m,) to complex128 (m,), on points of the upper half of the circle; and on the point 1, since a narrow
+        kernel's values are good to rounding of the largest, which is there.
     degree : int
     owner, remedy : str
         How an error begins and ends.
@@ -334,7 +349,7 @@ def cauchy(
 
     Raises
     ------
-    InputError
+    NoSeriesError
         If a value is not finite, or negative powers are found: the function is not analytic.
 
     Examples
@@ -351,17 +366,19 @@ def cauchy(
     angles = np.pi * (np.arange(count // 2 + 1) / (count // 2))
     points = radius * np.exp(1j * angles)
     points[[0, count // 4, -1]] = radius, 1j * radius, -radius
+    with np.errstate(all="ignore"):
+        top = float(np.abs(function(np.ones(1, dtype=np.complex128)))[0])
     values = np.asarray(function(points), dtype=np.complex128)
     if not np.isfinite(values).all():
         at = points[int(np.flatnonzero(~np.isfinite(values))[0])]
-        raise InputError(
+        raise NoSeriesError(
             f"{owner} has no finite value at {at.real:.3g}{at.imag:+.3g}i, inside the unit disk{remedy}"
         )
     terms = np.fft.irfft(np.conj(values), count)
-    largest = float(np.abs(values).max())
+    largest = max(float(np.abs(values).max()), top if math.isfinite(top) else 0.0)
     beyond = float(np.abs(terms[-count // 8 :]).max())
     if beyond > 1e-11 * largest:
-        raise InputError(
+        raise NoSeriesError(
             f"{owner} is not analytic in the open unit disk: its Laurent series at radius {radius:.4g} has negative "
             f"powers, of size {beyond:.1e}{remedy}"
         )
@@ -383,7 +400,7 @@ def continued(kernel: DotProductKernel, degree: int, w_std: float = 1.0, b_std: 
 
     Raises
     ------
-    InputError
+    NoSeriesError
         If the kernel has no continuation, or is not analytic in |ρ| < 1.
 
     Examples
@@ -402,9 +419,9 @@ def continued(kernel: DotProductKernel, degree: int, w_std: float = 1.0, b_std: 
     x, complement = x[known], (1 + ratio) * (1 - x[known])
     values = kernel._values(1 - complement, complement)
     gap = np.abs(np.polynomial.polynomial.polyval(x, b) - values)
-    if not (gap <= DISAGREEMENT * np.abs(values).max()).all():
+    if not (gap <= DISAGREEMENT * max(np.abs(values).max(), abs(kernel._at_one))).all():
         at = int(np.argmax(gap))
-        raise InputError(
+        raise NoSeriesError(
             f"{owner} misses the value of its power series at ρ = {x[at]:.3g} by {gap[at]:.1e}: it is not analytic in "
             f"the open unit disk{remedy}"
         )

@@ -58,7 +58,7 @@ def _title(run: Run) -> str:
     lift = "; radial lift" if config["radial_lift"] else ""
     network = f"{config['kind'].upper()} of one hidden layer with σ_w = {config['w_std']:g}{biases}{lift}"
     lines = (f"{results['target']}, as the {network}", f"φ: {how}")
-    text = "\n".join(textwrap.shorten(line, 100, placeholder=" …") for line in lines).replace("$", r"\$")
+    text = "\n".join(textwrap.shorten(line, 130, placeholder=" …") for line in lines).replace("$", r"\$")
     return text.replace("σ_w", r"$\sigma_w$").replace("σ_b", r"$\sigma_b$")
 
 
