@@ -7,8 +7,7 @@ from mpmath import mp
 import ntkengine as nk
 from ntkengine.errors import InputError, NoSeriesError
 from ntkengine.infinite.power import continuation
-from ntkengine.kernels import taylor
-from ntkengine.kernels import KernelFamily
+from ntkengine.kernels import KernelFamily, taylor
 from ntkengine.kernels.algebra import Combination, Normalized
 from tests.oracles import series as oracle
 

@@ -221,6 +221,82 @@ def test_kernel_of_phi_is_the_target_by_independent_quadrature(name):
     assert made().max_error <= 1e-6 * top
 
 
+#: Laws a_k ~ k^−τ that are no multiples of 1/8, singularities outside the disk, designs with a bias ratio of their own; and τ.
+MORE = {
+    "1 - ((1-c)/2)**0.7": ({}, 1.35),
+    "((1-c)/2)**1.3 + 2*c + 3*c**2": ({}, 1.65),
+    "2 - ((1-c)/2)**0.5 - 0.5*((1.01+c)/2)**0.5 + 2*c": ({}, 1.25),
+    "2 - ((1.01-c)/2)**0.5": ({}, math.inf),
+    "1/(1 - 0.99*c)": ({}, math.inf),
+    "exp(400*(c-1))": ({}, math.inf),
+    "network": ({"w_std": 1.5, "b_std": 0.05}, 1.25),
+    "the network's own": ({"w_std": 1.5, "b_std": B_STD / W_STD * 1.5}, 1.25),
+}
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ntkengine.errors.AccuracyWarning"
+)  # of the package's kernel of φ, not of φ
+@pytest.mark.parametrize("name", MORE)
+def test_kernel_of_phi_for_less_simple_series(name):
+    stds, tau = MORE[name]
+    design = nk.reverse_engineer(network("relu", 4) if "network" in name else name, degree="all", **stds)
+    w, b = stds.get("w_std", 1.0), stds.get("b_std", 0.0)
+    q, top = w * w + b * b, float(design.target(1.0))
+    root = math.sqrt(q)
+    for theta in (0.0, 0.01, 0.3, 1.2, 2.5, math.pi):
+        angle = math.acos((w * w * math.cos(theta) + b * b) / q)
+        _, ntk = oracle.kernels(
+            lambda z: design.activation(root * z), lambda z: root * design.activation.derivative(root * z), angle, octaves=22
+        )  # fmt: skip
+        assert abs(ntk - float(design.target.at_angle(theta))) <= 1e-4 * top
+    assert design.limit.exponent == pytest.approx(tau, abs=1e-9)
+    assert design.limit.error < 2e-5
+    assert design.activation.family.accuracy >= 1e-6
+
+
+def test_exponents_need_not_be_fractions():
+    """The power law of a known series, e_k = B(m+1, γ+1) + B(m+1, γ+2)/3 with γ of no simple form."""
+    from scipy.special import beta
+
+    m, gamma = np.arange(DEGREE), math.pi / 20
+    unit = np.concatenate([[1.0], np.cumprod(np.sqrt((2 * m[1:] - 1) / (2 * m[1:])))])
+    a = np.zeros(2 * m.size)
+    a[::2] = unit * (beta(m + 1, gamma + 1) + beta(m + 1, gamma + 2) / 3)
+    found = limit.limit(a, 1e-10 * a, 1.0, settled=False)  # that of SciPy's beta
+    assert found.exponent == pytest.approx(gamma + 1.25, abs=2e-7)
+
+
+def test_noise_of_coefficients_that_are_zero_counts():
+    a = 0.5 ** np.arange(64.0)
+    a[10] = 0.0
+    noise = np.zeros(64)
+    exact = limit.limit(a, noise, 1.0, settled=True)
+    noise[10] = 1e-3 * np.linalg.norm(a)
+    with pytest.warns(nk.errors.AccuracyWarning, match="good to about"):
+        unsure = limit.limit(a, noise, 1.0, settled=True)
+    assert exact.activation.family.accuracy == 1e-6
+    assert unsure.activation.family.accuracy == pytest.approx(1e-3, rel=0.01)
+    h = abs(
+        float(
+            oracle.hermite_sums(np.eye(11)[10:].astype(np.longdouble), np.array([8.0], np.longdouble))[0, 0]
+        )
+    )
+    assert unsure.error >= 0.3 * 1e-3 * h
+
+
+def test_advice_about_the_bias():
+    assert limit.bias_advice(0.1, 1.0, 0.1) == limit.bias_advice(0.0, 1.0, 0.0) == ""
+    assert "choose b_std = 0.03, the" in limit.bias_advice(0.03, 1.0, 0.0)
+    assert "or at most" not in limit.bias_advice(0.03, 1.0, 0.0)
+    text = limit.bias_advice(B_STD / W_STD, 1.5, 0.1)
+    assert text.startswith(
+        f"choose b_std = {B_STD / W_STD * 1.5!r}, the b_std/w_std of the target network, or at most 0.066"
+    )
+    most = {"w_std": 1.5, "b_std": 0.066}
+    assert nk.reverse_engineer(network("relu", 4), degree="all", **most).limit.error < GOOD
+
+
 # --- the derivative ---------------------------------------------------------------------------------------------
 
 
@@ -262,6 +338,14 @@ def test_derivative_elsewhere_is_the_slope_of_phi():
     (nk.FCN("step").kernel("ntk"), "nngp", "no finite value at 0"),
     (nk.FCN("step", depth=3).kernel("ntk"), "ntk", "fixed power of the degree"),
     (nk.kernel("monomial", degree=30), "ntk", "high powers"),
+    (nk.kernel("geometric", rate=0.998), "ntk", "not complete at degree 8192.*needs more terms.*give a finite degree"),
+    ("1/(1 - 0.99999*c)", "ntk", "needs more terms"),
+    ("2 - ((1.00001-c)/2)**0.5", "ntk", "needs more terms"),
+    ("2 - ((1.000000001-c)/2)**0.5", "ntk", "needs more terms"),
+    ("1 - ((1-c)/2)**0.3", "ntk", r"a cusp \|z\|\^0.8 at 0, too sharp"),
+    ("1 - ((1-c)/2)**0.3", "nngp", "no finite value at 0"),
+    ("1 - ((1-c)/2)**0.7", "nngp", "too sharp for a table"),
+    (nk.kernel("gaussian", gamma=2000.0), "ntk", "high powers|oscillates too fast"),
 ])  # fmt: skip
 def test_refusals(target, kind, text):
     with pytest.raises(InputError, match=text):
@@ -271,8 +355,14 @@ def test_refusals(target, kind, text):
 @pytest.mark.heavy
 def test_refusal_of_a_network_too_deep_for_these_degrees():
     kernel = nk.FCN("relu", depth=64, w_std=W_STD, b_std=B_STD).kernel("ntk")
-    with pytest.raises(InputError, match="far beyond degree 8192"):
+    with pytest.raises(InputError, match=r"needs more terms|far beyond degree 8192"):
         nk.reverse_engineer(kernel, "ntk", "all")
+
+
+@pytest.mark.parametrize("b_std", [0.09, 0.099])
+def test_refusal_of_a_bias_near_the_networks_own(b_std):
+    with pytest.raises(InputError, match="needs more terms"):
+        nk.reverse_engineer(network("relu", 4), degree="all", w_std=W_STD, b_std=b_std)
 
 
 def test_only_the_papers_signs_have_a_limit():

@@ -89,7 +89,9 @@ def test_what_lies_beyond_the_range_counts_as_missing(kind):
     a = np.eye(31)[30]
     expected = oracle.spread(a, kind)
     assert expected > 1000
-    assert signs.spread(a, np.ones(31), kind) == pytest.approx(expected, rel=0.1)  # f² is cut where it is large
+    assert signs.spread(a, np.ones(31), kind) == pytest.approx(
+        expected, rel=0.1
+    )  # f² is cut where it is large
 
 
 # --- the search --------------------------------------------------------------------------------------------------

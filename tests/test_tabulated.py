@@ -97,6 +97,25 @@ def test_tile_is_its_scalar_twin(dtype):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("slopes", [(0.5, -2.0), (-0.5, 2.0), (0.0, 0.0)])
+def test_infinite_arguments_are_the_ends_of_the_straight_lines(slopes, dtype):
+    table = made(count=8)
+    for side, slope in zip(("right", "left"), slopes):
+        table[f"{side}_slopes"][-1] = slope
+    phi = nk.activation("tabulated", **table)
+    z = np.array([0.1, np.inf, 0.2, -np.inf, np.nan, *np.linspace(-1, 1, 40)], dtype)
+    value, slope = phi.both(z)
+    ends = [table[f"{side}_values"][-1] for side in ("right", "left")]
+    expected = [end + s * inf if s else end for end, s, inf in zip(ends, slopes, (np.inf, -np.inf))]
+    np.testing.assert_array_equal(value[[1, 3]], np.array(expected, dtype))
+    np.testing.assert_array_equal(slope[[1, 3]], np.array(slopes, dtype))
+    assert np.isnan([value[4], slope[4]]).all()
+    np.testing.assert_array_equal(np.delete(value, [1, 3, 4]), phi(np.delete(z, [1, 3, 4])))
+    twin = tabulated._pair(dtype(-np.inf), phi.family.packed(()).astype(dtype))
+    assert [float(x) for x in twin] == [float(value[3]), float(slope[3])]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
 def test_every_length_and_what_is_not_a_number(dtype):
     phi = nk.activation("tabulated", **made())
     z = np.random.default_rng(1).normal(size=41).astype(dtype) * 3
@@ -219,6 +238,13 @@ BAD = [
     ({"log_slope": math.inf}, "log_slope .* is inf"),
     ({"accuracy": -1e-3}, "accuracy .* is -0.001"),
     ({"accuracy": "high"}, "accuracy .* is 'high'"),
+    ({"slope_jump": "1"}, "slope_jump .* is '1'; it must be a finite number"),
+    ({"slope_jump": [1.0, 2.0]}, r"slope_jump .* is \[1.0, 2.0\]"),
+    ({"slope_jump": 1j}, "slope_jump .* is 1j"),
+    ({"slope_jump": math.nan}, "slope_jump .* is nan"),
+    ({"log_slope": 10**400}, "log_slope .* is 1000"),
+    ({"left_values": [[1.0], [1.0, 2.0]]}, "left_values must be a rectangular array"),
+    ({"left_values": np.ones(200) * 1j}, "left_values must hold real numbers, not complex128"),
 ]
 
 

@@ -100,7 +100,7 @@ def test_scatter_is_what_one_neuron_predicts(kind):
     top = found.curves[:, 0].var(ddof=1) * 512 / one.target(1.0) ** 2
     assert top == pytest.approx(one.neuron_variance, rel=0.25)
     a, chosen = np.abs(one.coefficients), np.sign(one.coefficients) + (one.coefficients == 0)
-    predicted = signs.spread(a, chosen, kind, width=1 << 20) - 1
+    predicted = signs.spread(a, chosen, kind, width=1 << 20)
     inner = slice(1, -1)  # trapezoids of the angle
     measured = (
         found.curves.var(axis=0, ddof=1)[inner].sum() + found.curves[:, [0, -1]].var(axis=0, ddof=1).sum() / 2
@@ -153,6 +153,69 @@ def test_a_kernel_without_scatter():
     assert not found.z.any()
     assert found.within == 1.0
     assert "0.00% of K(1)" in found.report()
+
+
+def test_networks_that_are_all_alike_and_wrong_are_infinitely_far():
+    one = nk.reverse_engineer("4", "nngp", readout_b_std=2.0)
+    for target, sign in (("3", 1), ("5", -1)):
+        found = dataclasses.replace(one, target=nk.kernel(target)).verify(width=8, members=3)
+        assert found.z_score == sign * math.inf
+        assert (found.z == sign * math.inf).all()
+        assert found.within == 0.0
+        assert "inf (average over 33 angles): the networks are all alike, and up to" in found.report()
+    found = Verification(8, 3, 0, np.zeros(2), np.array([[1.0, 2.0]] * 3), np.ones(2), np.array([1.0, 1.0]))
+    assert found.z.tolist() == [0.0, math.inf]
+    assert repr(found) == "<verification of 3 networks of width 8, seed 0, at 2 angles>"
+
+
+@pytest.mark.parametrize("kind", ["ntk", "nngp"])
+@pytest.mark.parametrize("size", [1e-200, 1e-30, 1e30, 1e200])
+def test_statistics_do_not_depend_on_the_size_of_the_kernel(size, kind):
+    """By scaling φ of a design: what is a ratio stays, what is a kernel scales, nothing overflows or vanishes."""
+    one, root = design(kind), math.sqrt(size)
+    phi = nk.activation("hermite", coefficients=root * np.array(one.activation.parameters["coefficients"]))
+    scaled = dataclasses.replace(
+        one,
+        target=size * one.target,
+        fcn=nk.FCN(phi),
+        target_values=size * one.target_values,
+        values=size * one.values,
+    )
+    for name in ("neuron_variance", "kurtosis"):
+        assert getattr(scaled.moments, name) == pytest.approx(getattr(one.moments, name), rel=1e-9)
+    assert scaled.moments.second == pytest.approx(size * one.moments.second, rel=1e-9)
+    assert scaled.rms_error == pytest.approx(size * one.rms_error, rel=1e-3)
+    if size == 1e200:
+        with pytest.raises(InputError, match=r"E\[φ⁴\] is .*e\+40.*divide the target kernel by its scale"):
+            _ = scaled.moments.fourth
+        with pytest.raises(InputError, match="the squared error is"):
+            _ = dataclasses.replace(scaled, values=2 * scaled.values).squared_error
+    lines = dict(line.split("  ", 1) for line in scaled.report().splitlines())
+    assert not any(word in scaled.report() for word in ("inf", "nan"))
+    assert lines["scatter"] == dict(line.split("  ", 1) for line in one.report().splitlines())["scatter"]
+    found, plain = scaled.verify(width=64, members=3), one.verify(width=64, members=3)
+    np.testing.assert_allclose(found.curves, size * plain.curves, rtol=1e-4, atol=1e-5 * size)
+    np.testing.assert_allclose(found.standard_error, size * plain.standard_error, rtol=1e-3)
+    assert found.z_score == pytest.approx(plain.z_score, rel=1e-3)
+    assert found.rms_error == pytest.approx(size * plain.rms_error, rel=1e-3)
+    assert found.report() == plain.report()
+
+
+def test_constants_do_not_scatter():
+    for one in (nk.reverse_engineer("1"), nk.reverse_engineer("4", "nngp", readout_b_std=2.0)):
+        assert one.neuron_variance == 0.0
+        assert "0.00% of K(1) at width 4096 (v = 0)" in one.report()
+        assert "inf" not in one.report()
+
+
+def test_scatter_is_of_what_the_readout_bias_leaves():
+    plain, shifted = design(), nk.reverse_engineer("exp(c) + 100", readout_b_std=10.0)
+    assert shifted.neuron_variance == pytest.approx(plain.neuron_variance, rel=1e-6)
+    part = math.sqrt(plain.neuron_variance / 4096) * math.e / (100 + math.e)
+    assert f"{part:.2%} of K(1) at width 4096" in shifted.report()
+    found = shifted.verify(width=512, members=400, seed=1)
+    measured = found.curves[:, 0].std(ddof=1) / shifted.target(1.0)
+    assert measured == pytest.approx(part * math.sqrt(8), rel=0.25)
 
 
 @pytest.mark.parametrize(("bad", "text"), [

@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 _HEADER = 4
 _DENSITIES, _STARTS, _LARGEST = (2, 10), (-40, 0), 1 << 14
 _VECTORS = ("right_values", "right_slopes", "left_values", "left_slopes")
-_NUMBERS = {"density": 5, "start": -14, "slope_jump": math.nan, "log_slope": 0.0, "accuracy": 0.0}
+_NUMBERS = {"density": 5, "start": -14, "slope_jump": None, "log_slope": 0.0, "accuracy": 0.0}
 
 
 def nodes(count: int, density: int, start: int) -> Array:
@@ -57,6 +57,8 @@ def _pair(z, p):  # type: ignore[no-untyped-def]
     begin = math.ldexp(1 + (k % int(steps)) / steps, k // int(steps)) * least
     t, row = u - T(begin), _HEADER + 4 * (k if not z < 0 else k + count)
     c1, c2, c3 = p[row + 1], p[row + 2], p[row + 3]
+    if t == T(np.inf):  # the straight line's end, where 0·inf is no value
+        return p[row] if c1 == T(0.0) else p[row] + t * c1, -c1 if z < 0 else c1
     slope = c1 + t * (T(2) * c2 + t * (T(3) * c3))
     return p[row] + t * (c1 + t * (c2 + t * c3)), -slope if z < 0 else slope
 
@@ -179,15 +181,17 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
         table[name] = integer(name, given[name], low)
         if table[name] > high:
             raise InputError(f"{name} of {owner} is {table[name]}; it must be from {low} to {high}")
-    if values.get("slope_jump") is None or math.isnan(float(given["slope_jump"])):
+    if given["slope_jump"] is None:
         given["slope_jump"] = table["right_slopes"][0] - table["left_slopes"][0]
     for name in ("slope_jump", "log_slope", "accuracy"):
         try:
-            table[name] = float(given[name])
-        except (TypeError, ValueError):
-            table[name] = math.nan
-        if not math.isfinite(table[name]) or (name == "accuracy" and table[name] < 0):
-            raise InputError(f"{name} of {owner} is {given[name]!r}; it must be a finite number")
+            number = real_array(name, given[name])
+        except InputError:
+            number = np.full(1, math.nan)
+        if number.shape or (name == "accuracy" and number < 0):
+            least = ", at least 0" if name == "accuracy" else ""
+            raise InputError(f"{name} of {owner} is {given[name]!r}; it must be a finite number{least}")
+        table[name] = float(number)
     if table["right_values"][0] != table["left_values"][0]:
         raise InputError(
             f"{owner} jumps at 0: right_values[0] is {table['right_values'][0]:g}, left_values[0] {table['left_values'][0]:g}; "
@@ -220,6 +224,16 @@ def _table_run(n, z, params, phi, dphi):  # type: ignore[no-untyped-def]
         )
         for i in range(n - whole):
             phi_run[whole + i], dphi_run[whole + i] = rest[lanes + i], rest[2 * lanes + i]
+    lost = 0
+    for i in range(n):
+        lost += phi_run[i] != phi_run[i]
+    if lost:  # at ±inf, where the cubic has 0·inf for the straight line's end, or at NaN
+        for i in range(n):
+            if math.isinf(z_run[i]):
+                row = _HEADER + 4 * (count - 1 if z_run[i] > 0 else 2 * count - 1)
+                rise = table[row + 1]
+                phi_run[i] = table[row] if rise == 0 else table[row] + rise * abs(z_run[i])
+                dphi_run[i] = rise if z_run[i] > 0 else -rise
 
 
 tabulated_family = TabulatedFamily(

@@ -1,15 +1,15 @@
 """Kernels of sums of shifted ReLUs on fixed angles, with derivatives by slopes and locations: the inner loop of fits.
 
-For (u, v) standard normal with correlation ρ = cos θ, thresholds h, k, and the normal density and distribution p, Φ:
+For (u, v) standard normal with correlation ρ = cos θ, thresholds h, k, m = max(h, k), the normal density p and its tail Φ(−·),
 
-    P = P(u > h, v > k) = Φ(−max(h, k)) − ∫_0^θ e(t) dt/2π,
-    A = P(u > h | v = k) = Φ((ρk − h)/sin θ),    B = P(v > k | u = h) = Φ((ρh − k)/sin θ),
-    E[(u − h)₊(v − k)₊] = (ρ + hk) P − k p(h) B − h p(k) A + sin θ e(θ)/2π,
+    P(u > h, v > k) = Φ(−m) − ∫_0^θ e(t) dt/2π,        e(t) = exp(−(h² + k² − 2hk cos t)/(2 sin² t)),
+    E[(u − h)₊(v − k)₊] = E[(u − h)₊(u − k)₊] − (1 − ρ) Φ(−m) + ∫_0^θ e(t) (cos t − ρ) dt/2π,
 
-with e of :mod:`ntkengine.infinite._jumps` (Rosenbaum, J. R. Stat. Soc. B 23 (1961) 405, in other letters). The derivatives by h
-are ``−p(h) B`` of P and ``−E[1(u>h) (v−k)₊] = k P − p(k) A − ρ p(h) B`` of the last line. The integrals to all angles are
-running sums over one set of points, which suits any two thresholds: Gauss–Legendre in the logarithm of the distance to the
-nearer of 0 and π, where e is analytic, and at most 1, in a strip of one width for all thresholds.
+as d/dρ of the second is the first and d/dθ of the first is −e/2π (Rosenbaum, J. R. Stat. Soc. B 23 (1961) 405, in other
+letters). So e is all that a pair of thresholds costs: slopes times e are summed over the pairs first, and integrated to all
+angles by running sums after that. The derivative by h has ``−e(t) (h − k cos t)/sin² t`` in place of e. The points suit any two
+thresholds: Gauss–Legendre in the logarithm of the distance to the nearer of 0 and π, where e is analytic, and at most 1, in a
+strip of one width for all thresholds.
 """
 
 from __future__ import annotations
@@ -43,15 +43,16 @@ class AngleRule:
 
     Attributes
     ----------
-    angles : (5, n) array
-        Per angle ρ, sin θ/2π, 1/sin θ, 1/(8 sin²(θ/2)) and 1/(8 cos²(θ/2)); what is infinite is 1e300.
-    points : (3, P) array
-        Per point 1/(8 sin²(t/2)), 1/(8 cos²(t/2)) and its weight over 2π.
+    rho : (n,) array
+        cos θ.
+    points : (7, P) array
+        Per point, ascending, 1/(8 sin²(t/2)) and 1/(8 cos²(t/2)); σ = ±1, to which cos t is nearer, and σ − cos t; the weight
+        over 2π, the same over sin² t, and cos t.
     stops : (n,) array
         Angle i is reached after stops[i] points.
     """
 
-    angles: Array
+    rho: Array
     points: Array
     stops: Indices
 
@@ -71,14 +72,13 @@ class AngleRule:
             last = angle
             stops.append(count)
         t, w = np.concatenate(points), np.concatenate(weights)
-        sine = np.sin(theta)
-        rows = [1 - delta, sine / (2 * np.pi), 1 / (sine + 1e-300), *_factors(theta)]
-        return cls(np.array(rows), np.array([*_factors(t), w / (2 * np.pi)]), np.array(stops, dtype=np.int64))
-
-
-def _factors(t: Array) -> list[Array]:
-    with np.errstate(divide="ignore"):
-        return [np.minimum(1 / (8 * f(t / 2) ** 2), 1e300) for f in (np.sin, np.cos)]
+        order = np.argsort(t)  # within the intervals, which ascend
+        t, w = t[order], w[order]
+        near, far = (1 / (8 * f(t / 2) ** 2) for f in (np.sin, np.cos))
+        side = np.where(t <= np.pi / 2, 1.0, -1.0)
+        rows = [near, far, side, side / (4 * np.maximum(near, far)), w / (2 * np.pi)]
+        rows += [w / (2 * np.pi * np.sin(t) ** 2), np.cos(t)]
+        return cls(1 - delta, np.array(rows), np.array(stops, dtype=np.int64))
 
 
 def _panels(a: float, b: float) -> tuple[Array, Array]:
@@ -106,94 +106,118 @@ def _panels(a: float, b: float) -> tuple[Array, Array]:
 
 
 @fast
-def _pair(
-    h: float, k: float, weight: float, angles: Array, points: Array, stops: Indices, gradient: bool, work: Array,
-    value: Array, by_first: Array, by_second: Array,
-) -> None:  # fmt: skip
-    """E[(u−h)₊(v−k)₊] + weight ρ P(u>h, v>k) at every angle, and its derivatives by h and by k.
-
-    Parameters
-    ----------
-    h, k, weight : float
-    angles, points, stops : arrays
-        Of :class:`AngleRule`.
-    gradient : bool
-        Whether the derivatives are wanted.
-    work : (W,) array
-        Scratch, W >= P and W >= 3n.
-    value, by_first, by_second : (n,) arrays
-        Filled.
-    """
-    n = stops.size
+def _range(h: float, k: float, points: Array) -> tuple[int, int]:
+    """The points first..last−1 beyond which e is 0."""
     gap, total = (h - k) * (h - k), (h + k) * (h + k)
-    near, far, weights = points[0], points[1], points[2]
-    rho, sine, inverse, end_near, end_far = angles[0], angles[1], angles[2], angles[3], angles[4]
-    # e is 0 up to the angle of one layer, and from that of the other on.
-    begin, end = 0, n
-    while begin < n and gap * end_near[begin] > _NOTHING:
-        begin += 1
-    while end > begin and total * end_far[end - 1] > _NOTHING:
-        end -= 1
-    end = min(end + 1, n)
-    at = stops[begin - 1] if begin > 0 else 0
-    for m in range(at, stops[end - 1]):
-        work[m] = weights[m] * _scalar.exp(-gap * near[m] - total * far[m])
-    tail, running = normal_tail(max(h, k)), 0.0
-    for i in range(n):
-        panel = 0.0  # a sum of its own: the processor need not wait for the last one
-        if begin <= i < end:
-            for m in range(at, stops[i]):
-                panel += work[m]
-            at = stops[i]
-        running += panel
-        value[i] = tail - running
-    here, there = normal_density(h), normal_density(k)
-    up, across, edge = work[:n], work[n : 2 * n], work[2 * n : 3 * n]
-    # One array written per loop: with more of them LLVM gives up showing that they do not overlap.
-    for i in range(n):
-        up[i] = here * _scalar.normal((rho[i] * h - k) * inverse[i])[0]
-    for i in range(n):
-        across[i] = there * _scalar.normal((rho[i] * k - h) * inverse[i])[0]
-    for i in range(n):
-        edge[i] = sine[i] * _scalar.exp(-gap * end_near[i] - total * end_far[i])
-    both, product = 1.0 + weight, h * k
-    if gradient:
-        for i in range(n):
-            by_first[i] = k * value[i] - across[i] - both * rho[i] * up[i]
-        for i in range(n):
-            by_second[i] = h * value[i] - up[i] - both * rho[i] * across[i]
-    for i in range(n):
-        value[i] = (both * rho[i] + product) * value[i] + edge[i] - k * up[i] - h * across[i]
+    near, far = points[0], points[1]
+    low, high = 0, near.size
+    while low < high:  # near falls from point to point, far rises
+        middle = (low + high) // 2
+        if gap * near[middle] > _NOTHING:
+            low = middle + 1
+        else:
+            high = middle
+    first = low
+    low, high = first, near.size
+    while low < high:
+        middle = (low + high) // 2
+        if total * far[middle] > _NOTHING:
+            high = middle
+        else:
+            low = middle + 1
+    return first, low
 
 
 @fast
-def _pairs(
-    locations: Array, slopes: Array, weight: float, angles: Array, points: Array, stops: Indices, gradient: bool,
-    sums: Array,
-) -> None:  # fmt: skip
-    """Fill ``sums`` (2J+1, n) with the kernel, its derivatives by s_j and those by h_j."""
-    n, count = stops.size, locations.size
-    work = np.empty(max(points.shape[1], 3 * n))
-    pair, first, second = np.empty(n), np.zeros(n), np.zeros(n)
-    sums[:] = 0.0
+def _pairs(locations: Array, slopes: Array, points: Array, layers: Array, starts: Array) -> None:
+    """Sums over the pairs: of e at the points, and of what holds at θ = 0.
+
+    Parameters
+    ----------
+    locations, slopes : (J,) arrays
+        h_j and s_j.
+    points : (7, P) array
+    layers : (2J+1, P) array
+        Filled: J rows Σ_k s_k e_jk, J rows Σ_k s_k e_jk (h_j − h_k cos t), and scratch.
+    starts : (4, J) array
+        Filled: Σ_k s_k times E[(u−h_j)₊(u−h_k)₊], P(u > h_j, u > h_k) and their derivatives by h_j.
+    """
+    count = locations.size
+    near, far, side, aside = points[0], points[1], points[2], points[3]
+    layers[:] = 0.0
+    starts[:] = 0.0
+    e = layers[2 * count]
     for j in range(count):
-        for k in range(j + 1):
-            _pair(
-                locations[j], locations[k], weight, angles, points, stops, gradient, work, pair, first, second,
-            )  # fmt: skip
-            both = 1.0 if j == k else 2.0
-            factor = both * slopes[j] * slopes[k]
-            for i in range(n):
-                sums[0, i] += factor * pair[i]
-            if gradient:
-                for i in range(n):
-                    sums[1 + j, i] += both * slopes[k] * pair[i]
-                for i in range(n):
-                    sums[1 + k, i] += both * slopes[j] * pair[i]
-                for i in range(n):
-                    sums[1 + count + j, i] += factor * first[i]
-                for i in range(n):
-                    sums[1 + count + k, i] += factor * second[i]
+        h, by_h = locations[j], slopes[j]
+        here, moved_here = layers[j], layers[count + j]
+        for i in range(j + 1):
+            k, by_k = locations[i], slopes[i]
+            first, last = _range(h, k, points)
+            gap, total, top = (h - k) * (h - k), (h + k) * (h + k), max(h, k)
+            for m in range(first, last):
+                e[m] = _scalar.exp(-gap * near[m] - total * far[m])
+            tail, density = normal_tail(top), normal_density(top)
+            both = (1.0 + h * k) * tail - min(h, k) * density
+            starts[0, j] += by_k * both
+            starts[1, j] += by_k * tail
+            starts[2, j] += by_k * (k * tail - density)
+            starts[3, j] -= by_k * density * (1.0 if h > k else 0.5 if h == k else 0.0)
+            for m in range(first, last):
+                here[m] += by_k * e[m]
+            for m in range(first, last):
+                moved_here[m] += by_k * e[m] * ((h - side[m] * k) + aside[m] * k)
+            if i == j:
+                continue
+            there, moved_there = layers[i], layers[count + i]
+            starts[0, i] += by_h * both
+            starts[1, i] += by_h * tail
+            starts[2, i] += by_h * (h * tail - density)
+            starts[3, i] -= by_h * density * (1.0 if k > h else 0.5 if h == k else 0.0)
+            for m in range(first, last):
+                there[m] += by_h * e[m]
+            for m in range(first, last):
+                moved_there[m] += by_h * e[m] * ((k - side[m] * h) + aside[m] * h)
+
+
+@fast
+def _summed(locations: Array, slopes: Array, points: Array, layer: Array) -> tuple[float, float]:
+    """Fill ``layer`` (P,) with Σ_jk s_j s_k e_jk; returns what holds at θ = 0, as in :func:`_pairs`."""
+    layer[:] = 0.0
+    near, far, e = points[0], points[1], np.empty(layer.size)
+    value = share = 0.0
+    for j in range(locations.size):
+        h = locations[j]
+        for i in range(j + 1):
+            k = locations[i]
+            first, last = _range(h, k, points)
+            factor = slopes[j] * slopes[i] * (1.0 if i == j else 2.0)
+            gap, total, top = (h - k) * (h - k), (h + k) * (h + k), max(h, k)
+            tail = normal_tail(top)
+            value += factor * ((1.0 + h * k) * tail - min(h, k) * normal_density(top))
+            share += factor * tail
+            for m in range(first, last):
+                e[m] = _scalar.exp(-gap * near[m] - total * far[m])
+            for m in range(first, last):
+                layer[m] += factor * e[m]
+    return value, share
+
+
+@fast
+def _integrated(
+    layer: Array, weights: Array, cosines: Array, stops: Indices, rho: Array, weight: float, value: float,
+    share: float, out: Array,
+) -> None:  # fmt: skip
+    """``out`` = value − (1 − ρ) share + ∫_0^θ layer·(cos t − ρ) + weight ρ (share − ∫_0^θ layer), at the angles."""
+    at, whole, tilted = 0, 0.0, 0.0
+    for i in range(stops.size):
+        piece, leaning = 0.0, 0.0  # sums of their own: the processor need not wait for the last ones
+        for m in range(at, stops[i]):
+            piece += weights[m] * layer[m]
+            leaning += weights[m] * layer[m] * cosines[m]
+        at = stops[i]
+        whole += piece
+        tilted += leaning
+        out[i] = value - (1.0 - rho[i]) * share + tilted - rho[i] * whole + weight * rho[i] * (share - whole)
 
 
 def pair_sums(
@@ -218,12 +242,46 @@ def pair_sums(
     -------
     value : (n,) array
     by_slope, by_location : (J, n) arrays
-        Derivatives by s_j and by h_j; zeros unless wanted.
+        Derivatives by s_j and by h_j; zeros unless wanted. Those by h_j are good to 1e-4 only where |h_j ± h_k| is below
+        1e-4: there are no more points near 0 and π than the other sums need.
     """
-    count = locations.size
-    sums = np.empty((2 * count + 1, rule.stops.size))
-    _pairs(locations, slopes, weight, rule.angles, rule.points, rule.stops, gradient, sums)
-    return sums[0], sums[1 : 1 + count], sums[1 + count :]
+    count, points, stops, rho = locations.size, rule.points, rule.stops, rule.rho
+    value, by_slope, by_location = (
+        np.empty(rho.size),
+        np.zeros((count, rho.size)),
+        np.zeros((count, rho.size)),
+    )
+    if not gradient:
+        layer = np.empty(points.shape[1])
+        start, share = _summed(locations, slopes, points, layer)
+        _integrated(layer, points[4], points[6], stops, rho, weight, start, share, value)
+        return value, by_slope, by_location
+    layers, starts = np.empty((2 * count + 1, points.shape[1])), np.empty((4, count))
+    _pairs(locations, slopes, points, layers, starts)
+    _integrals(layers, points, stops, rho, weight, starts, by_slope, by_location)
+    value = slopes @ by_slope
+    by_slope *= 2.0
+    by_location *= 2.0 * slopes[:, None]
+    return value, by_slope, by_location
+
+
+@fast
+def _integrals(
+    layers: Array, points: Array, stops: Indices, rho: Array, weight: float, starts: Array, by_slope: Array,
+    by_location: Array,
+) -> None:  # fmt: skip
+    """Half the derivatives of the kernel by s_j, and by h_j but for the factor s_j; two (J, n) arrays, filled."""
+    count = starts.shape[1]
+    for j in range(count):
+        _integrated(
+            layers[j], points[4], points[6], stops, rho, weight, starts[0, j], starts[1, j], by_slope[j]
+        )
+        minus = layers[count + j]
+        for m in range(minus.size):
+            minus[m] = -minus[m]
+        _integrated(
+            minus, points[5], points[6], stops, rho, weight, starts[2, j], starts[3, j], by_location[j]
+        )
 
 
 @strict

@@ -49,7 +49,7 @@ _UNIMPORTANT = 0.01
 _LARGEST = 1e50
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FittedDesign(Design):
     """A design found by :func:`fit_activation`.
 
@@ -361,7 +361,14 @@ def _target(kernel: DotProductKernel, family: ActivationFamily, angles: int | No
 def _weights(weights: Callable[[Array], ArrayLike] | ArrayLike | None, theta: Array) -> Array:
     if weights is None:
         return np.ones(theta.size)
-    found = real_array("weights", weights(theta) if callable(weights) else weights)
+    if callable(weights):
+        try:
+            weights = weights(theta)
+        except Exception as error:
+            raise InputError(
+                f"weights, called with the angles as an array {theta.shape}, raised {type(error).__name__}: {error}"
+            ) from error
+    found = real_array("weights", weights)
     if found.shape != theta.shape:
         raise InputError(
             f"weights have shape {found.shape}; one is needed for each of the {theta.size} angles"
@@ -377,6 +384,8 @@ def _bounds(family: ActivationFamily, given: Mapping[str, tuple[float, float]] |
     """Bounds of all parameters, (P, 2): their own and those given."""
     out = np.array([(p.lower, p.upper) for p in family.parameters])
     names = [p.name for p in family.parameters]
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(f"bounds is {given!r}; it must map names of parameters to pairs (lower, upper)")
     for name, pair in (given or {}).items():
         chosen = [i for i, known in enumerate(names) if known == name] or [
             i
@@ -390,7 +399,9 @@ def _bounds(family: ActivationFamily, given: Mapping[str, tuple[float, float]] |
             )
         try:
             lower, upper = (float(x) for x in pair)
-        except (TypeError, ValueError):
+            if isinstance(pair, str):
+                raise TypeError
+        except (TypeError, ValueError, OverflowError):
             raise InputError(
                 f"bounds of {name!r} are {pair!r}; a pair (lower, upper) of numbers is needed"
             ) from None
@@ -407,7 +418,7 @@ def _bounds(family: ActivationFamily, given: Mapping[str, tuple[float, float]] |
 def _number(name: str, value: Any, allowed: str, holds: Callable[[float], bool]) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not holds(number):
         raise InputError(f"{name} is {value!r}; it must be {allowed}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ntkengine import quadrature
 from ntkengine.activations.base import Activation
 from ntkengine.design.signs import reach
+from ntkengine.errors import InputError
 from ntkengine.infinite.fcn import FCN, NetworkKernel
 from ntkengine.kernels.base import DotProductKernel
 
@@ -26,6 +28,8 @@ Array = NDArray[np.float64]
 
 #: The width whose neurons' range moments are taken over.
 WIDTH = 4096
+#: A function that varies by no more than this part of itself is constant.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -34,29 +38,54 @@ class Moments:
 
     Attributes
     ----------
-    second, fourth : float
-        E[φ²], E[φ⁴].
+    second, kurtosis : float
+        E[φ²], E[φ⁴]/E[φ²]²; the kurtosis of φ = 0 is inf.
     neuron_variance : float
         v, the relative variance of one neuron's share of the kernel at c = 1: the empirical kernel of a network of width N
-        scatters by √(v/N) of its value. A neuron adds X = φ² (NNGP) or φ² + q r² φ'² (NTK; r its output weight, E r² = 1,
-        E r⁴ = 3), and v = E[X²]/E[X]² − 1.
+        scatters by √(v/N) of its value less ω_b², the readout bias's constant part. A neuron adds X = φ² (NNGP) or
+        φ² + q r² φ'² (NTK; r its output weight, E r² = 1, E r⁴ = 3), and v = E[X²]/E[X]² − 1; 0 for a constant φ.
     largest : float
         max |φ|.
+
+    Examples
+    --------
+    >>> import ntkengine as nk
+    >>> found = nk.reverse_engineer("exp(c)", kind="nngp").moments
+    >>> round(found.second, 3), round(found.kurtosis, 3), round(found.fourth, 2)
+    (2.718, 1.5, 11.08)
     """
 
     second: float
-    fourth: float
+    kurtosis: float
     neuron_variance: float
     largest: float
 
     @property
-    def kurtosis(self) -> float:
-        """E[φ⁴]/E[φ²]²."""
-        return self.fourth / self.second**2 if self.second > 0 else math.inf
+    def fourth(self) -> float:
+        """E[φ⁴].
+
+        Raises
+        ------
+        InputError
+            If it exceeds the range of floats.
+        """
+        return _square(self.second, self.kurtosis, "E[φ⁴]") if self.second else 0.0
 
 
 def moments(fcn: FCN, kind: str, width: int = WIDTH) -> Moments:
     """Moments of the activation of a network with one hidden layer, on the sphere.
+
+    Parameters
+    ----------
+    fcn : FCN
+    kind : "ntk" or "nngp"
+    width : int
+        N, of the network whose range of z is taken.
+
+    Raises
+    ------
+    InputError
+        If φ is not finite there.
 
     Examples
     --------
@@ -70,16 +99,45 @@ def moments(fcn: FCN, kind: str, width: int = WIDTH) -> Moments:
     breaks = [kink.location / root for kink in fcn.activation.kinks]
     z, w = quadrature.panel_rule(-far, far, breaks, 128)
     phi, slope = fcn.activation.both(root * z)
+    slope = root * slope * (kind == "ntk")
+    largest = float(np.abs(phi).max())
+    unit = max(largest, float(np.abs(slope).max()))
+    if not math.isfinite(unit):
+        raise InputError(
+            f"activation {fcn.activation} is not finite for |z| <= {root * far:.3g}, where a network of width {width} goes; "
+            "choose smaller w_std and b_std"
+        )
+    unit = unit or 1.0
     p = w * quadrature.density(z)
-    value, moved = phi * phi, q * slope * slope * (kind == "ntk")
-    mean = float(p @ (value + moved))
+    value, moved = (phi / unit) ** 2, (slope / unit) ** 2
+    second, mean = float(p @ value), float(p @ (value + moved))
     square = float(p @ (value * value + 2 * value * moved + 3 * moved * moved))
+    constant = np.ptp(phi) <= _ROUNDING * largest and not moved.any()
     return Moments(
-        float(p @ value),
-        float(p @ (value * value)),
-        square / mean**2 - 1 if mean > 0 else math.inf,
-        float(np.abs(phi).max()),
+        second * unit * unit,
+        float(p @ (value * value)) / second**2 if second > 0 else math.inf,
+        0.0 if constant else square / mean**2 - 1,
+        largest,
     )
+
+
+def _square(number: float, factor: float, name: str) -> float:
+    """factor·number², or an InputError where that is no float."""
+    found = factor * number * number
+    if not math.isfinite(found):
+        raise InputError(
+            f"{name} is {_decimal(number, factor):.3g}, beyond the range of floats; divide the target kernel by its scale, and "
+            "multiply readout_w_std by the root of it"
+        )
+    return found
+
+
+def _decimal(number: float, factor: float) -> float | Decimal:
+    """factor·number² for texts, whatever its size."""
+    found = factor * number * number
+    if 1e-300 < found < math.inf:
+        return found
+    return Decimal(factor) * Decimal(number) ** 2 if number else 0.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -134,13 +192,19 @@ class Design:
 
     @property
     def neuron_variance(self) -> float:
-        """v: the empirical kernel of a network of width N scatters by √(v/N) of K(1), see :class:`Moments`."""
+        """v: the empirical kernel of a network of width N scatters by √(v/N) of K(1) − ω_b², see :class:`Moments`."""
         return self.moments.neuron_variance
 
     @property
     def squared_error(self) -> float:
-        """Σ over the angles of (kernel − target)²."""
-        return float(((self.values - self.target_values) ** 2).sum())
+        """Σ over the angles of (kernel − target)².
+
+        Raises
+        ------
+        InputError
+            If it exceeds the range of floats.
+        """
+        return _square(self.rms_error, self.angles.size, "the squared error")
 
     @property
     def max_error(self) -> float:
@@ -150,7 +214,8 @@ class Design:
     @property
     def rms_error(self) -> float:
         """Root mean square of kernel − target over the angles."""
-        return float(np.sqrt(self.squared_error / self.angles.size))
+        unit = self.max_error or 1.0
+        return unit * math.sqrt(float(np.mean(((self.values - self.target_values) / unit) ** 2)))
 
     def verify(
         self,
@@ -180,6 +245,14 @@ class Design:
         scale = float(np.abs(self.target_values).max()) or 1.0
         fcn, found = self.fcn, self.moments
         lift = ", radial lift" if fcn.radial_lift else ""
+        top = float(self.values[0])  # at the angle 0
+        scatter = math.sqrt(found.neuron_variance / WIDTH) * (1 - fcn.readout_b_std**2 / top if top else 0.0)
+        fourth, kurtosis = "0", "φ = 0"
+        if found.second:
+            fourth, kurtosis = (
+                f"{_decimal(found.second, found.kurtosis):.6g}",
+                f"kurtosis {found.kurtosis:.3g}",
+            )
         return [
             ("target", self.target.name),
             ("activation", str(self.activation)),
@@ -187,11 +260,9 @@ class Design:
                         f"readout {fcn.readout_w_std:g}, {fcn.readout_b_std:g}{lift}"),
             ("largest error", f"{self.max_error:.4e} ({100 * self.max_error / scale:.2g} % of the largest value)"),
             ("rms error", f"{self.rms_error:.4e}"),
-            ("squared error", f"{self.squared_error:.4e} over {self.angles.size} angles"),
-            ("E[φ²], E[φ⁴]", f"{found.second:.6g}, {found.fourth:.6g} (kurtosis {found.kurtosis:.3g}) "
-                             f"over the z that width {WIDTH} visits"),
-            ("scatter", f"{np.sqrt(found.neuron_variance / WIDTH):.2%} of K(1) at width {WIDTH} "
-                        f"(v = {found.neuron_variance:.3g})"),
+            ("squared error", f"{_decimal(self.rms_error, self.angles.size):.4e} over {self.angles.size} angles"),
+            ("E[φ²], E[φ⁴]", f"{found.second:.6g}, {fourth} ({kurtosis}) over the z that width {WIDTH} visits"),
+            ("scatter", f"{scatter:.2%} of K(1) at width {WIDTH} (v = {found.neuron_variance:.3g})"),
         ]  # fmt: skip
 
     def report(self) -> str:

@@ -24,7 +24,7 @@ from ntkengine._check import integer, shown
 from ntkengine.activations.base import Activation, activation
 from ntkengine.activations.series import MAX_SIZE
 from ntkengine.design import signs as sign_rules
-from ntkengine.design.limit import DEGREE, REACH, Limit, limit
+from ntkengine.design.limit import DEGREE, REACH, Limit, bias_advice, limit
 from ntkengine.design.record import Design
 from ntkengine.errors import InputError, NoSeriesError
 from ntkengine.infinite.fcn import FCN, MAX_COUNT, NetworkKernel, check_kind
@@ -242,7 +242,11 @@ def reverse_engineer(
     if whole:
         noise = np.sqrt(series.error)  # where b_k is 0; elsewhere half the relative error
         np.divide(0.5 * series.error * a, b, out=noise, where=b > 0)
-        found = limit(a, noise, q, settled=float(series.tail) <= _COMPLETE * max(scale, float(b.sum())))
+        advice = ""
+        if isinstance(target, NetworkKernel):
+            own = target.fcn.b_std / (target.fcn.w_std * target.radius)
+            advice = bias_advice(own, template.w_std, template.b_std)
+        found = limit(a, noise, q, float(series.tail) <= _COMPLETE * max(scale, float(b.sum())), advice)
         phi, chosen = found.activation, sign_rules.paper(a.size)
         name = "paper"
     else:

@@ -349,7 +349,9 @@ class Composition(DotProductKernel):
     def _power_series(self, degree: int, w_std: float, b_std: float) -> PowerSeries:
         try:
             return super()._power_series(degree, w_std, b_std)
-        except NoSeriesError:  # inner leaves the disk into which outer is continued; balls may know outer there
+        except (
+            NoSeriesError
+        ):  # inner leaves the disk into which outer is continued; balls may know outer there
             found = exact(self, degree, w_std, b_std) if self._balls_are_slow else None
             if found is None:
                 raise
