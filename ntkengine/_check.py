@@ -21,6 +21,8 @@ _short.maxlong, _short.maxstring, _short.maxother = 40, 80, 80
 def shown(value: Any) -> str:
     """``repr(value)`` for an error's text, cut where it is long: an integer has any number of digits, an array any size.
 
+    Where Python writes none, as of an integer of more than some thousand digits, what the value is.
+
     Examples
     --------
     >>> from ntkengine._check import shown
@@ -31,8 +33,12 @@ def shown(value: Any) -> str:
     """
     try:
         return _short.repr(value)
-    except ValueError:  # Python writes no integer of more than some thousand digits
-        return f"an integer of {value.bit_length()} bits"
+    except ValueError:  # of a large integer, which may be anywhere in the value
+        return (
+            f"an integer of {value.bit_length()} bits"
+            if isinstance(value, int)
+            else f"a {type(value).__name__}"
+        )
 
 
 def integer(name: str, value: Any, minimum: int, also: str = "") -> int:

@@ -35,6 +35,19 @@ class NoSeriesError(InputError):
     negative : (int, float), optional
         Degree and value of the first coefficient that is certain to be negative: the kernel is not positive definite, whatever
         became of the rest of the series.
+
+    Attributes
+    ----------
+    negative : (int, float) or None
+
+    Examples
+    --------
+    >>> import ntkengine as nk
+    >>> try:
+    ...     nk.kernel("1/(c**2 + 0.25)").taylor(5)  # poles at c = ±i/2; 4 − 16 c² + ... near 0
+    ... except nk.errors.NoSeriesError as error:
+    ...     error.negative
+    (2, -16.0)
     """
 
     def __init__(self, text: str, negative: tuple[int, float] | None = None) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntkengine import quadrature
-from ntkengine._check import integer, real_array
+from ntkengine._check import integer, real_array, shown
 from ntkengine._jit import fast, prange
 from ntkengine.errors import AccuracyWarning, InputError
 
@@ -357,7 +357,7 @@ def check_variance(variance: float) -> float:
     except (TypeError, ValueError, OverflowError):
         q = math.nan
     if not (math.isfinite(q) and q > 0):
-        raise InputError(f"variance is {variance!r}; it must be a finite number above 0")
+        raise InputError(f"variance is {shown(variance)}; it must be a finite number above 0")
     return q
 
 

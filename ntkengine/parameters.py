@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkengine._check import shown
 from ntkengine.errors import InputError
 
 __all__ = ["Parameter", "read_parameters"]
@@ -71,13 +72,13 @@ class Parameter:
                 raise TypeError
             number = float(value)
         except (TypeError, ValueError):
-            raise InputError(f"{where} must be a number, not {value!r}") from None
+            raise InputError(f"{where} must be a number, not {shown(value)}") from None
         except OverflowError:
             raise InputError(f"{where} is beyond the largest float; allowed: {allowed}") from None
         whole = not self.integer or number.is_integer()
         chosen = not self.choices or number in self.choices
         if not (math.isfinite(number) and whole and chosen and self.lower <= number <= self.upper):
-            raise InputError(f"{where} is {value!r}; allowed: {allowed}")
+            raise InputError(f"{where} is {shown(value)}; allowed: {allowed}")
         return number
 
 

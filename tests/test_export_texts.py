@@ -12,11 +12,18 @@ from hypothesis import strategies as st
 
 import ntkengine as nk
 from ntkengine.activations import ActivationFamily, Parameter, activation
+from ntkengine.cli.design import _FORMATS
+from ntkengine.design._printers import LANGUAGES
 from ntkengine.design.export import FORMATS, export, read_json
 from ntkengine.errors import InputError
 from tests.exports import ENTRIES, LONG, design, executed, family, pair, table
 
 # --- texts -----------------------------------------------------------------------------------------------------
+
+
+def test_the_formats_are_the_languages_and_two_more():
+    assert (*LANGUAGES, "latex", "json") == FORMATS
+    assert _FORMATS == FORMATS  # the command's own, which imports nothing
 
 
 @pytest.mark.parametrize("format", ["torch", "jax", "numpy", "numba"])

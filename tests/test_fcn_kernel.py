@@ -143,6 +143,8 @@ def test_angles_outside_are_refused():
         ({"depth": "4"}, "depth is '4'"),
         ({"width": 10**400}, "width is 1000"),
         ({"parameterization": "standard", "width": 10**400}, "width is 1000.* from 1 to 9007199254740992"),
+        ({"parameterization": "standard", "width": np.uint64(2**60)}, "width is .* 1 to 900719"),
+        ({"parameterization": "standard", "width": np.int64(-(2**63))}, "width must be an integer ≥ 1"),
         ({"parameterization": "standard", "width": "wide"}, "width must be an integer .* not 'wide'"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mpmath import mp
 
 import ntkengine as nk
-from ntkengine.errors import InputError, PluginWarning, UnknownNameError
+from ntkengine.errors import InputError, NoSeriesError, PluginWarning, UnknownNameError
 from ntkengine.kernels import BUILTINS, DotProductKernel, KernelFamily, PowerSeries, registry
 from ntkengine.kernels.algebra import Composition, Constant, Scaled, Sum
 from ntkengine.kernels.angular import ArcCosine, Chebyshev
@@ -350,8 +350,16 @@ def test_a_family_of_a_function():
         assert found.taylor(3).tail == pytest.approx(want.taylor(3).tail, rel=1e-12)
         assert isinstance((found * nk.kernel("c")).taylor(5), PowerSeries)
     np.testing.assert_allclose(closed(width=2.0).taylor(20), want.taylor(20), rtol=1e-14)
-    with pytest.raises(InputError, match="takes no complex numbers"):
-        real_only().taylor(3)
+    odd = KernelFamily("odd", "exp(...)", WIDTH, function=_not_of_complex)
+    for family in (real_only, odd):
+        with pytest.raises(NoSeriesError, match="takes no complex numbers"):
+            family().taylor(3)
+
+
+def _not_of_complex(c, complement, width):
+    if np.iscomplexobj(c):
+        raise RuntimeError("no branch for complex")
+    return _bump(c, complement, width)
 
 
 def _real(w, width):
@@ -372,6 +380,8 @@ def _real(w, width):
         ({"taylor": lambda n, width: 1j * np.ones(n + 1)}, "returned array.* real numbers"),
         ({"taylor": lambda n, width: [[1], [1, 2]]}, "returned .* real numbers"),
         ({"taylor": lambda n, width: None}, "of the kernel 'bump"),
+        ({"taylor": lambda n: np.ones(n + 1)}, "the taylor of the kernel .* failed: TypeError"),
+        ({"taylor": lambda n, width: {}[n]}, r"the taylor of the kernel .* failed: KeyError\(5\)"),
         ({"function": lambda c, w, width: 1j * c}, "returned complex128, not real numbers"),
         (
             {"function": lambda c, w, width: np.ones(3)},

@@ -8,7 +8,7 @@ import pytest
 
 import ntkengine as nk
 from ntkengine.design import limit
-from ntkengine.errors import InputError
+from ntkengine.errors import AccuracyWarning, InputError
 from tests.oracles import limit as oracle
 
 #: Of the target networks: [RE] takes σ_w = √2, σ_b = 0.1.
@@ -291,10 +291,18 @@ def test_advice_about_the_bias():
     assert "or at most" not in limit.bias_advice(0.03, 1.0, 0.0)
     text = limit.bias_advice(B_STD / W_STD, 1.5, 0.1)
     assert text.startswith(
-        f"choose b_std = {B_STD / W_STD * 1.5!r}, the b_std/w_std of the target network, or at most 0.066"
+        f"choose b_std = {B_STD / W_STD * 1.5:.15g}, the b_std/w_std of the target network, or at most 0.066"
     )
     most = {"w_std": 1.5, "b_std": 0.066}
     assert nk.reverse_engineer(network("relu", 4), degree="all", **most).limit.error < GOOD
+
+
+def test_the_error_of_phi_does_not_depend_on_the_readout():
+    """It is relative, and φ the same function times 1/ω_w; coefficients that are 0 only to rounding are in it."""
+    tanh = nk.FCN("tanh", depth=2).kernel("ntk")
+    with pytest.warns(AccuracyWarning, match="only"):
+        made = [nk.reverse_engineer(tanh, degree="all", readout_w_std=w) for w in (1e-3, 1.0, 1e3)]
+    np.testing.assert_allclose([one.limit.error for one in made], made[1].limit.error, rtol=1e-6)
 
 
 # --- the derivative ---------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def test_concentrated_lowers_the_distance_as_predicted(record):
     ]
     for row in falls:
         assert row["predicted"] < 1
-        assert row["measured"] < 1
+        assert row["measured"] < 1 + 2 * row["standard_error"]
         assert abs(row["measured"] - row["predicted"]) < 4 * row["standard_error"] + 0.02
     assert min(row["measured"] for row in falls) < 0.85
 

@@ -207,7 +207,7 @@ def test_command_end_to_end(tmp_path):
         (["--csv", "bad.csv", "--task", "parity"], "give one of them"),
         (["--w-std", "1e200"], "variance"),
         (["--w-std", "nan"], "w_std"),
-        (["--b-std", "1e100"], "out of all proportion"),
+        (["--b-std", "1e100"], "b_std is 1e+100, too large"),
         (["--w-std", "1e150"], "Error"),
         (["--activation", "exp", "--depth", "3"], "infinite at variance"),
         (["--task", "parity", "--task-option", "bits"], "bits=8"),

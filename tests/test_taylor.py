@@ -1,6 +1,8 @@
 """Power series of kernels against mpmath, and their refusal where they do not represent the kernel."""
 
+import contextlib
 import copy
+import os
 import pickle
 
 import numpy as np
@@ -9,7 +11,7 @@ from mpmath import mp
 
 import ntkengine as nk
 from ntkengine.errors import InputError, NoSeriesError
-from ntkengine.kernels import PowerSeries
+from ntkengine.kernels import KernelFamily, PowerSeries
 from ntkengine.kernels.algebra import Constant
 from ntkengine.kernels.base import DotProductKernel
 from ntkengine.kernels.taylor import balls, cauchy, continued
@@ -329,6 +331,52 @@ def test_the_record():
     assert target[0] == 2.0
     made = PowerSeries([1, 2], error=0.5, tail=0.25)
     np.testing.assert_array_equal(made.error, [0.5, 0.5])
+
+
+def test_a_family_may_say_that_it_has_no_series():
+    def taylor(degree):
+        raise NoSeriesError("none", (3, -1.0))
+
+    with pytest.raises(NoSeriesError, match="none") as caught:
+        KernelFamily(
+            "exponential", "exp(c)", function=lambda c, complement: np.exp(c), taylor=taylor
+        )().taylor(5)
+    assert caught.value.negative == (3, -1.0)
+
+
+#: Arguments of the methods of arrays that need any.
+METHOD_ARGUMENTS = {
+    "argpartition": (1,), "astype": (int,), "choose": ([np.zeros(4)] * 2,), "clip": (0, 1), "compress": ([True] * 4,),
+    "dot": (np.eye(4),), "dump": (os.devnull,), "fill": (1.0,), "getfield": (np.float64,), "item": (0,), "partition": (1,),
+    "put": (0, 1.0), "repeat": (2,), "reshape": (2, 2), "resize": (8,), "searchsorted": (0.5,), "setfield": (1.0, np.float64),
+    "swapaxes": (0, 0), "take": ([0],), "to_device": ("cpu",), "tofile": (os.devnull,),
+}  # fmt: skip
+#: Methods and attributes that this array cannot have: of one axis, read-only, no indices.
+IMPOSSIBLE = {"choose", "diagonal", "fill", "mT", "partition", "put", "resize", "setfield", "sort", "trace"}
+
+
+def test_whatever_arrays_have_gives_plain_arrays():
+    series = nk.kernel("exp(c)").taylor(3)
+
+    def derived(name, **options):
+        found = getattr(series, name)
+        return found(*METHOD_ARGUMENTS.get(name, ()), **options) if callable(found) else found
+
+    for name in dir(np.ndarray):
+        if name.startswith("_") or name == "copy":
+            continue
+        if name in IMPOSSIBLE:
+            with pytest.raises((ValueError, TypeError)):
+                derived(name)
+            continue
+        results = [derived(name)]
+        with contextlib.suppress(TypeError):
+            results.append(derived(name, keepdims=True))
+        for found in results:
+            for part in found if isinstance(found, tuple) else (found,):
+                assert part is series or not isinstance(part, PowerSeries), name
+    assert type(series.flat[:]) is type(series.flat[1:3]) is type(series.argmax(keepdims=True)) is np.ndarray
+    assert series.to_device("cpu") is series
 
 
 def test_flint_is_left_as_it_was():

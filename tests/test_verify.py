@@ -201,6 +201,16 @@ def test_statistics_do_not_depend_on_the_size_of_the_kernel(size, kind):
     assert found.report() == plain.report()
 
 
+@pytest.mark.parametrize("kind", ["ntk", "nngp"])
+def test_networks_with_standard_deviations_far_from_1(kind):
+    """What overflows float32 between the layers is computed in float64: the same networks, the same statistics."""
+    plain = nk.reverse_engineer("exp(c)", kind).verify(64, 3)
+    for std in ({"readout_w_std": 1e-22}, {"readout_w_std": 1e22}, {"w_std": 1e-25}, {"w_std": 1e25}):
+        found = nk.reverse_engineer("exp(c)", kind, **std).verify(64, 3)
+        np.testing.assert_allclose(found.curves, plain.curves, rtol=1e-4)
+        assert found.z_score == pytest.approx(plain.z_score, rel=1e-3)
+
+
 def test_constants_do_not_scatter():
     for one in (nk.reverse_engineer("1"), nk.reverse_engineer("4", "nngp", readout_b_std=2.0)):
         assert one.neuron_variance == 0.0

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ntkengine import _cache, _jit
+from ntkengine._check import shown
 from ntkengine.errors import InputError
 from ntkengine.parameters import Parameter, read_parameters
 from ntkengine.plugins import Registry
@@ -341,7 +342,7 @@ def activation(name: str | Activation, /, **parameters: Any) -> Activation:
             )
         return name
     if not isinstance(name, str):
-        raise InputError(f"an activation is named by a text, not by {name!r}")
+        raise InputError(f"an activation is named by a text, not by {shown(name)}")
     if name != "z" and len(name) <= 200 and (name.isidentifier() or name in registry):
         return registry.get(name)(**parameters)
     from ntkengine.formula import parse_activation

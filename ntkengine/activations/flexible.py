@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntkengine import _cache, _jit
-from ntkengine._check import integer, real_array
+from ntkengine._check import integer, real_array, shown
 from ntkengine.activations import _expansions, tabulated
 from ntkengine.activations.base import Activation, ActivationFamily, Kink, Parameter
 from ntkengine.activations.series import Coefficients
@@ -80,7 +80,7 @@ class FlexibleFamily(ActivationFamily):
         size = integer(f"size of activation {self.name!r}", size, self.least)
         if size > MAX_SIZE:
             raise InputError(
-                f"size of activation {self.name!r} is {size}; from {self.least} to {MAX_SIZE} are allowed"
+                f"size of activation {self.name!r} is {shown(size)}; from {self.least} to {MAX_SIZE} are allowed"
             )
         return size
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntkengine import _cache, _jit
+from ntkengine._check import shown
 from ntkengine.activations.base import Activation, ActivationFamily, Parameter
 from ntkengine.errors import InputError
 
@@ -217,7 +218,7 @@ def _read(owner: str, coefficients: Any) -> tuple[float, ...]:
     except ValueError:
         raise InputError(f"{where} must be a vector; the rows given differ in length") from None
     if array.ndim != 1:
-        shape = f"have shape {array.shape}" if array.ndim else f"are {coefficients!r}"
+        shape = f"have shape {array.shape}" if array.ndim else f"are {shown(coefficients)}"
         raise InputError(f"{where} {shape}; a vector c_0, ..., c_n is needed")
     if not 1 <= array.size <= MAX_SIZE:
         raise InputError(f"{where} have {array.size} entries; 1 to {MAX_SIZE} are allowed")
@@ -225,7 +226,7 @@ def _read(owner: str, coefficients: Any) -> tuple[float, ...]:
     floats = []
     for k, entry in enumerate(entries):
         if not isinstance(entry, numbers.Real):
-            raise InputError(f"coefficients[{k}] of {owner} must be a number, not {entry!r}")
+            raise InputError(f"coefficients[{k}] of {owner} must be a number, not {shown(entry)}")
         try:
             number = float(entry)
         except OverflowError:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntkengine import _cache, _jit, _simd
-from ntkengine._check import integer, real_array
+from ntkengine._check import integer, real_array, shown
 from ntkengine.activations.base import Activation, ActivationFamily, Kink
 from ntkengine.activations.series import Coefficients
 from ntkengine.errors import InputError
@@ -180,7 +180,7 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
     for name, (low, high) in (("density", _DENSITIES), ("start", _STARTS)):
         table[name] = integer(name, given[name], low)
         if table[name] > high:
-            raise InputError(f"{name} of {owner} is {table[name]}; it must be from {low} to {high}")
+            raise InputError(f"{name} of {owner} is {shown(table[name])}; it must be from {low} to {high}")
     if given["slope_jump"] is None:
         given["slope_jump"] = table["right_slopes"][0] - table["left_slopes"][0]
     for name in ("slope_jump", "log_slope", "accuracy"):
@@ -190,7 +190,7 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
             number = np.full(1, math.nan)
         if number.shape or (name == "accuracy" and number < 0):
             least = ", at least 0" if name == "accuracy" else ""
-            raise InputError(f"{name} of {owner} is {given[name]!r}; it must be a finite number{least}")
+            raise InputError(f"{name} of {owner} is {shown(given[name])}; it must be a finite number{least}")
         table[name] = float(number)
     if table["right_values"][0] != table["left_values"][0]:
         raise InputError(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["design"]
 
+#: FORMATS of :mod:`ntkengine.design.export`, written again because that takes long to import.
 _FORMATS = ("torch", "jax", "numpy", "numba", "latex", "json")
 #: Rows of the table of coefficients.
 _ROWS = 12

@@ -55,9 +55,9 @@ def kernels(context: click.Context, **settings: Any) -> None:
       ntkengine reproduce kernels --quick
       ntkengine reproduce kernels --figure fig1.pdf
     """
-    from ntkengine.experiments import kernels
+    from ntkengine.experiments import kernels as experiment
 
-    _carry_out(context, kernels, settings, (_coefficients, _networks))
+    _carry_out(context, experiment, settings, (_coefficients, _networks))
 
 
 @reproduce.command(context_settings=_SETTINGS)
@@ -74,9 +74,9 @@ def signs(context: click.Context, **settings: Any) -> None:
       ntkengine reproduce signs --quick
       ntkengine reproduce signs --width 4096 --figure signs.pdf
     """
-    from ntkengine.experiments import signs
+    from ntkengine.experiments import signs as experiment
 
-    _carry_out(context, signs, settings, (_distances, _falls))
+    _carry_out(context, experiment, settings, (_distances, _falls))
 
 
 def _carry_out(

@@ -50,6 +50,16 @@ class AngleRule:
         over 2π, the same over sin² t, and cos t.
     stops : (n,) array
         Angle i is reached after stops[i] points.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ntkengine.design._pairs import AngleRule
+    >>> rule = AngleRule.of(np.array([0.0, 1.0, 2.0]))
+    >>> rule.rho, bool(rule.stops[-1] == rule.points.shape[1])
+    (array([ 1.,  0., -1.]), True)
+    >>> round(float(rule.points[4].sum()), 9)  # ∫_0^π dt/2π
+    0.5
     """
 
     rho: Array
@@ -244,6 +254,17 @@ def pair_sums(
     by_slope, by_location : (J, n) arrays
         Derivatives by s_j and by h_j; zeros unless wanted. Those by h_j are good to 1e-4 only where |h_j ± h_k| is below
         1e-4: there are no more points near 0 and π than the other sums need.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ntkengine.design._pairs import AngleRule, pair_sums
+    >>> rule = AngleRule.of(np.array([0.0, 1.0, 2.0]))
+    >>> value, by_slope, _ = pair_sums(rule, np.zeros(1), np.ones(1), 0.0, True)
+    >>> (value * 2 * np.pi).round(9) + 0.0  # E[u₊ v₊], of the ReLU: π, 1 and 0 over 2π
+    array([3.14159265, 1.        , 0.        ])
+    >>> bool(np.allclose(by_slope, 2 * value))
+    True
     """
     count, points, stops, rho = locations.size, rule.points, rule.stops, rule.rho
     value, by_slope, by_location = (

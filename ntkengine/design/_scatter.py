@@ -30,7 +30,8 @@ class Spread(NamedTuple):
     """Scatter of one neuron's share of the kernel.
 
     ``neuron_variance``: v, the relative variance of one neuron's share at c = 1. A neuron adds X = φ² (NNGP) or φ² + q r² φ'²
-    (NTK; r its output weight, E r² = 1, E r⁴ = 3), v = E[X²]/E[X]² − 1, and the empirical kernel of width N scatters by √(v/N).
+    (NTK; r its output weight, E r² = 1, E r⁴ = 3), v = E[X²]/E[X]² − 1, and the empirical kernel of width N scatters by √(v/N)
+    of K(1) − ω_b².
     ``kurtosis``: E[φ⁴]/E[φ²]².
     """
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import ntkengine
+from ntkengine._check import shown
 from ntkengine.activations.base import Activation
 from ntkengine.design._export_json import json_text, read_json
 from ntkengine.errors import InputError
@@ -103,7 +104,7 @@ def export(design: Exportable, format: str) -> str:
     (True, True)
     """
     if format not in FORMATS:
-        raise InputError(f"format is {format!r}; a design is exported as one of: {', '.join(FORMATS)}")
+        raise InputError(f"format is {shown(format)}; a design is exported as one of: {', '.join(FORMATS)}")
     fcn = design.fcn
     if format == "json":
         return json_text(
@@ -120,19 +121,11 @@ def export(design: Exportable, format: str) -> str:
             'networks of depth 1 in the "ntk" parameterization are exported ("json" takes any)'
         )
     if format == "latex":
-        from ntkengine.design._export_latex import (
-            escaped,
-            network_latex,
-        )  # which import SymPy, as the next ones do
+        # Which import SymPy, as the next ones do.
+        from ntkengine.design._export_latex import escaped, network_latex
 
-        return (
-            _comment("%", _facts(design))
-            + "\n"
-            + _described(design, escaped)
-            + "\n"
-            + network_latex(fcn)
-            + "\n"
-        )
+        texts = (_comment("%", _facts(design)), _described(design, escaped), network_latex(fcn))
+        return "\n".join(texts) + "\n"
     from ntkengine.design._export_network import network_source, scales_source
     from ntkengine.design._export_phi import activation_source
     from ntkengine.design._printers import LANGUAGES, complete

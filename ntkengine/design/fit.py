@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 
 from ntkengine import _jit
-from ntkengine._check import integer, real_array
+from ntkengine._check import integer, real_array, shown
 from ntkengine.activations.base import ActivationFamily, registry
 from ntkengine.activations.flexible import MAX_SIZE, FlexibleFamily
 from ntkengine.activations.series import SeriesFamily
@@ -307,7 +307,7 @@ def _family(family: str | ActivationFamily, size: int | None) -> ActivationFamil
         family = registry.get(family)
     if not isinstance(family, ActivationFamily):
         raise InputError(
-            f"family is {family!r}; it must be the name of a registered activation, or an ActivationFamily"
+            f"family is {shown(family)}; it must be the name of a registered activation, or an ActivationFamily"
         )
     if isinstance(family, (FlexibleFamily, SeriesFamily)) and family.maker is None:
         if size is None and isinstance(family, FlexibleFamily):
@@ -317,10 +317,12 @@ def _family(family: str | ActivationFamily, size: int | None) -> ActivationFamil
                 f"activation {family.name!r} has any number of coefficients; give one, such as size=8"
             )
         if integer("size", size, 1) > MAX_SIZE:
-            raise InputError(f"size is {size}; 1 to {MAX_SIZE} are allowed")
+            raise InputError(f"size is {shown(size)}; 1 to {MAX_SIZE} are allowed")
         family = family.of_size(size)
     elif size is not None:
-        raise InputError(f"size is {size!r}, but activation {family.name!r} has one size only; leave it out")
+        raise InputError(
+            f"size is {shown(size)}, but activation {family.name!r} has one size only; leave it out"
+        )
     if all(p.integer for p in family.parameters):
         which = "no parameters" if not family.parameters else "only parameters that are integers"
         raise InputError(
@@ -385,17 +387,17 @@ def _bounds(family: ActivationFamily, given: Mapping[str, tuple[float, float]] |
     out = np.array([(p.lower, p.upper) for p in family.parameters])
     names = [p.name for p in family.parameters]
     if given is not None and not isinstance(given, Mapping):
-        raise InputError(f"bounds is {given!r}; it must map names of parameters to pairs (lower, upper)")
+        raise InputError(f"bounds is {shown(given)}; it must map names of parameters to pairs (lower, upper)")
     for name, pair in (given or {}).items():
         chosen = [i for i, known in enumerate(names) if known == name] or [
             i
             for i, known in enumerate(names)
-            if known.startswith(str(name)) and known[len(str(name)) :].isdigit()
+            if isinstance(name, str) and known.startswith(name) and known[len(name) :].isdigit()
         ]
         if not chosen or family.parameters[chosen[0]].integer:
             listing = ", ".join(p.name for p in family.parameters if not p.integer)
             raise InputError(
-                f"bounds name {name!r}, but the parameters of activation {family.name!r} to fit are: {listing}"
+                f"bounds name {shown(name)}, but the parameters of activation {family.name!r} to fit are: {listing}"
             )
         try:
             lower, upper = (float(x) for x in pair)
@@ -403,13 +405,13 @@ def _bounds(family: ActivationFamily, given: Mapping[str, tuple[float, float]] |
                 raise TypeError
         except (TypeError, ValueError, OverflowError):
             raise InputError(
-                f"bounds of {name!r} are {pair!r}; a pair (lower, upper) of numbers is needed"
+                f"bounds of {name!r} are {shown(pair)}; a pair (lower, upper) of numbers is needed"
             ) from None
         for i in chosen:
             low, high = max(lower, out[i, 0]), min(upper, out[i, 1])
             if not low < high or not lower < upper:
                 raise InputError(
-                    f"bounds of {name!r} are {pair!r}; lower must be below upper, within {out[i, 0]:g} to {out[i, 1]:g}"
+                    f"bounds of {name!r} are {shown(pair)}; lower must be below upper, within {out[i, 0]:g} to {out[i, 1]:g}"
                 )
             out[i] = low, high
     return out
@@ -421,5 +423,5 @@ def _number(name: str, value: Any, allowed: str, holds: Callable[[float], bool])
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not holds(number):
-        raise InputError(f"{name} is {value!r}; it must be {allowed}")
+        raise InputError(f"{name} is {shown(value)}; it must be {allowed}")
     return number

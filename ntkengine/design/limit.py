@@ -324,18 +324,19 @@ def _power_law(
     else:
         falls = ", ".join(f"k^-{x:.3f}" for x in slopes)
         raise InputError(
-            f"the kernel's power series is not complete at degree {2 * n + parity}, and does not fall like a fixed power of "
-            f"the degree there (a_k like {falls} over the last octaves): its sum needs more terms; {advice}give a finite degree"
+            f"the kernel's power series is not complete at degree {2 * n + parity}, and is there no fixed power of the degree "
+            f"times a series in 1/degree (a_k like {falls} over the last octaves): its sum needs more terms; {advice}give a "
+            "finite degree"
         )
     tau = gamma + shift
     if tau <= 0.75 + 1e-9:
         raise InputError(
-            f"the activation has no finite value at 0: a_k falls like k^-{tau:g} only (the kernel is too steep at c = 1 for "
+            f"the activation has no finite value at 0: a_k falls like k^-{tau:.7g} only (the kernel is too steep at c = 1 for "
             'this kind); take kind="ntk", a smoother kernel, or a finite degree'
         )
-    if tau < _SHARPEST - 1e-9:
+    if tau < _SHARPEST - 10 * _FRACTION:
         raise InputError(
-            f"the activation has a cusp |z|^{2 * tau - 1.5:.3g} at 0, too sharp for a table: a_k falls like k^-{tau:g} only "
+            f"the activation has a cusp |z|^{2 * tau - 1.5:.3g} at 0, too sharp for a table: a_k falls like k^-{tau:.7g} only "
             '(the kernel is too steep at c = 1 for this kind); take kind="ntk", a smoother kernel, or a finite degree'
         )
     return tau, gamma, alpha, fitted, misfit

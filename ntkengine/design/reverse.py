@@ -27,7 +27,8 @@ from ntkengine.design import signs as sign_rules
 from ntkengine.design.limit import DEGREE, REACH, Limit, bias_advice, limit
 from ntkengine.design.record import Design
 from ntkengine.errors import InputError, NoSeriesError
-from ntkengine.infinite.fcn import FCN, MAX_COUNT, NetworkKernel, check_kind
+from ntkengine.infinite._limits import MAX_COUNT
+from ntkengine.infinite.fcn import FCN, NetworkKernel, check_kind
 from ntkengine.kernels import DotProductKernel, PowerSeries, kernel
 from ntkengine.kernels.nearest import nearest, slack
 from ntkengine.kernels.taylor import balls, exact
@@ -44,8 +45,8 @@ _COMPLETE = 1e-13
 _HIGHEST, _ENOUGH = 128, 1e-2
 #: but for polynomials and where more is left out: the degrees to which the series is then followed,
 _FOLLOWED = (1024, MAX_SIZE - 1)
-#: and what is too much to leave out: this part of K(1), or at the last of these degrees this part of the tail at degree 128.
-_MOST = 0.9
+#: and what is too much to leave out: this part of K(1), or at the last of these degrees that part of the tail at degree 128.
+_LOST, _MOST = 0.5, 0.9
 #: Coefficients of φ that leave room for fourth powers, and for float32; squared, values of kernels.
 _SMALLEST, _LARGEST = 1e-30, 1e30
 #: ``degree="all"``: the √q for which tables have nodes where φ bends.
@@ -201,7 +202,7 @@ def reverse_engineer(
     whole = isinstance(degree, str)
     if whole and not (isinstance(signs, str) and signs in ("smooth", "paper")):
         raise InputError(
-            f"signs is {signs!r}, but only the paper's signs have a sum to all degrees; leave signs out, or give a finite "
+            f"signs is {shown(signs)}, but only the paper's signs have a sum to all degrees; leave signs out, or give a finite "
             "degree"
         )
     template = FCN("identity", 1, w_std, b_std, readout_w_std, readout_b_std, radial_lift)
@@ -240,7 +241,10 @@ def reverse_engineer(
         )
     found: Limit | None = None
     if whole:
-        noise = np.sqrt(series.error)  # where b_k is 0; elsewhere half the relative error
+        order = 1.0 + np.arange(b.size) if kind == "ntk" else np.ones(b.size)
+        noise = (
+            np.sqrt(series.error / order) / template.readout_w_std
+        )  # where b_k is 0; elsewhere half the relative error
         np.divide(0.5 * series.error * a, b, out=noise, where=b > 0)
         advice = ""
         if isinstance(target, NetworkKernel):
@@ -367,7 +371,7 @@ def _followed(target: DotProductKernel, series: PowerSeries, fcn: FCN) -> PowerS
     Raises
     ------
     InputError
-        If nearly all of K(1) is missed, or nearly all of that out of reach.
+        If half of K(1) is missed and not to be had, or nearly all that is missed is out of reach.
     """
     size = float(np.abs(series).sum()) + abs(series.tail)
     if abs(series.tail) <= _COMPLETE * size:
@@ -377,12 +381,12 @@ def _followed(target: DotProductKernel, series: PowerSeries, fcn: FCN) -> PowerS
     for degree in chain(polynomial, _FOLLOWED if missed else ()):
         try:
             farthest = target.taylor(degree, w_std=fcn.w_std, b_std=fcn.b_std)
-        except InputError:  # it is known to degree 128, but not that far
+        except NoSeriesError:  # it is known to degree 128, but not that far
             break
         if abs(farthest.tail) <= _COMPLETE * size:
             return farthest
     stuck = farthest is not series and farthest.tail > _MOST * series.tail
-    if missed and (stuck or series.tail > _MOST * size):
+    if missed and (stuck or series.tail > _LOST * size):
         raise InputError(
             f"degree is None, but the terms of the kernel {target.name} up to degree {_HIGHEST} leave out "
             f"{series.tail / size:.3g} of K(1), and those up to degree {farthest.size - 1} {farthest.tail / size:.3g}; choose "

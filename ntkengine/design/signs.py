@@ -52,7 +52,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from ntkengine import quadrature
-from ntkengine._check import real_array
+from ntkengine._check import real_array, shown
 from ntkengine.errors import InputError
 from ntkengine.hermite import hermite_series, hermite_values
 
@@ -205,6 +205,8 @@ def spread(
 ) -> float:
     """N times the mean square distance of a network's kernel from K, relative to K²: the criterion of the rule "concentrated".
 
+    To a percent or so; where φ is largest at the edge of the range, as single high powers are, to some 10 %.
+
     Examples
     --------
     >>> a = [0.5, 1.0, 0.5, 0.25]
@@ -254,7 +256,7 @@ def choose(
     if isinstance(rule, str):
         if rule not in RULES:
             raise InputError(
-                f"signs is {rule!r}; it must be one of {', '.join(map(repr, RULES))}, or a list of {a.size} signs ±1"
+                f"signs is {shown(rule)}; it must be one of {', '.join(map(repr, RULES))}, or a list of {a.size} signs ±1"
             )
         if rule == "paper":
             return np.where(a > 0, paper(a.size), 1.0)

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 ANGLES = 33
 #: What rounding may do to a kernel of networks in float32, as a part of the largest value of the target.
 _ROUNDING = 1e-6
-#: Targets smaller or larger than this, and their networks, are computed in float64.
+#: Where targets or variances are smaller or larger than this, networks are computed in float64.
 _SMALLEST, _LARGEST = 1e-20, 1e20
 
 
@@ -127,7 +127,7 @@ def _standard_error(curves: Array) -> Array:
 
 
 def _ratio(difference: Array, error: Array) -> Array:
-    """Difference/error; 0 where both are rounding, ±inf where only the error is 0, or that of a sum in float64."""
+    """Difference/error; 0 where both are rounding; ±inf where only the error is: what a sum in float64 leaves of it."""
     error = np.where(error <= _ROUNDING**2, 0.0, error)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = difference / error
@@ -147,7 +147,7 @@ def verify(
 
     One random great circle of the sphere |x|² = d, the same for all members; member i is drawn from its own stream of ``seed``.
     The distance of a member from the kernel at infinite width falls as 1/√width. Networks are computed in float32, in float64
-    where the target is beyond 1e±20.
+    where the target is beyond 1e±20, or a standard deviation of the network beyond 1e±10.
 
     Parameters
     ----------
@@ -186,7 +186,9 @@ def verify(
     points = np.sqrt(d) * (np.cos(angles)[:, None] * frame[:, 0] + np.sin(angles)[:, None] * frame[:, 1])
     target = np.asarray(design.target.at_angle(angles))
     top = float(np.abs(target).max())
-    dtype = "float32" if _SMALLEST <= top <= _LARGEST or top == 0 else "float64"
+    squares = [std**2 for std in (design.fcn.w_std, design.fcn.b_std, design.fcn.readout_w_std)]
+    plain = all(size == 0 or _SMALLEST <= size <= _LARGEST for size in (top, *squares))
+    dtype = "float32" if plain else "float64"
     curves = []
     with _jit.blas_single_thread():
         for member in range(members):

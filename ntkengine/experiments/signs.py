@@ -38,7 +38,25 @@ _REACH = 5.0
 
 @dataclass(frozen=True)
 class Case:
-    """A kernel and the degree to which its series is taken."""
+    """A kernel and the degree to which its series is taken.
+
+    Attributes
+    ----------
+    title : str
+        What it is called in tables and figures.
+    target : Target
+        Which kernel.
+    degree : int
+        Of the series.
+
+    Examples
+    --------
+    >>> from ntkengine.experiments.design import Target
+    >>> from ntkengine.experiments.signs import Case
+    >>> case = Case("laplace, degree 20", Target("laplace"), 20)
+    >>> case.target.kernel(), case.degree
+    (<kernel laplace(length=1)>, 20)
+    """
 
     title: str
     target: Target
@@ -56,7 +74,20 @@ CASES = (
 class Plan:
     """Everything that decides the outcome of a run; plain data, stored with it.
 
-    ``width`` is that of the networks and the N of the rule "concentrated"; ``members`` networks are drawn from ``seed``.
+    Attributes
+    ----------
+    width : int
+        Units of the networks, and the N of the rule "concentrated".
+    members : int
+        E, networks of each design, at least 2.
+    seed : int
+        What they are drawn from.
+
+    Examples
+    --------
+    >>> from ntkengine.experiments.signs import Plan
+    >>> Plan(members=50)
+    Plan(width=512, members=50, seed=0)
     """
 
     width: int = 512

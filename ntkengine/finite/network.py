@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ntkengine import _jit
-from ntkengine._check import integer, real_array
+from ntkengine._check import integer, real_array, shown
 from ntkengine.errors import InputError
 from ntkengine.finite import _sgd_cpu
+from ntkengine.infinite._limits import count
 
 if TYPE_CHECKING:
     from ntkengine.infinite.fcn import FCN
@@ -325,15 +326,15 @@ def check_shape(
     if len(widths) != fcn.depth:
         raise InputError(f"width names {len(widths)} layers, but the network has depth {fcn.depth}")
     fan = [
-        integer("n_inputs", n_inputs, 1),
-        *(integer("width", w, 1) for w in widths),
-        integer("n_outputs", n_outputs, 1),
+        count("n_inputs", n_inputs),
+        *(count("width", w) for w in widths),
+        count("n_outputs", n_outputs),
     ]
     indices = _member_indices(members)
     try:
         real = np.dtype(dtype)
-    except TypeError:
-        raise InputError(f"dtype must be float32 or float64, not {dtype!r}") from None
+    except (TypeError, ValueError):  # ValueError: of a number too long for NumPy's own text
+        raise InputError(f"dtype must be float32 or float64, not {shown(dtype)}") from None
     if real not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise InputError(f"dtype must be float32 or float64, not {real}")
     size = parameter_count(fcn, fan)
@@ -343,7 +344,7 @@ def check_shape(
             f"{len(indices)} networks of {size:,} parameters need {needed / 2**30:.1f} GiB, but "
             f"{free / 2**30:.1f} GiB are free; lower width, depth or members"
         )
-    return fan, indices, real
+    return fan, tuple(indices), real
 
 
 def row_block(fan: Sequence[int], dtype: np.dtype[Any], rows: int) -> int:
@@ -364,16 +365,16 @@ def parameter_count(fcn: FCN, fan: Sequence[int]) -> int:
     return sum(fan[i] * fan[i + 1] + (fan[i + 1] if _stds(fcn, i)[1] > 0 else 0) for i in range(len(fan) - 1))
 
 
-def _member_indices(members: int | Iterable[int]) -> tuple[int, ...]:
+def _member_indices(members: int | Iterable[int]) -> Sequence[int]:
     if (
         isinstance(members, (int, np.integer))
         or not isinstance(members, Iterable)
         or isinstance(members, str)
     ):
-        return tuple(range(integer("members", members, 1, " or a sequence of member numbers")))
+        return range(count("members", members, " or a sequence of member numbers"))
     indices = tuple(integer("a member's number", i, 0) for i in members)
     if not indices or len(set(indices)) < len(indices):
-        raise InputError(f"members must name at least one member, and none twice, not {list(indices)}")
+        raise InputError(f"members must name at least one member, and none twice, not {shown(list(indices))}")
     return indices
 
 

@@ -29,7 +29,7 @@ _SLACK = 16 * float(np.finfo(np.float64).eps)
 #: Where gelu is least.
 _GELU_LOW = -0.7517915246935645
 #: Pieces to begin with, into how many each is cut, how often, and how many are followed.
-_PIECES, _CUTS, _ROUNDS, _MOST = 64, 8, 12, 1024
+_PIECES, _CUTS, _ROUNDS, _MOST = 64, 8, 12, 1 << 16
 
 
 class Interval:
@@ -191,9 +191,10 @@ INTERVALS: dict[Any, Callable[..., Interval]] = {
 
 
 def unbounded(program: Program, p: Array) -> float | None:
-    """A point of [-1, 1] at which a program has a pole or no value; None where it is bounded.
+    """A point of [-1, 1] at which a program has a pole or no value, or changes too fast to be bounded; None if there is none.
 
-    Pieces of [-1, 1] whose bounds are infinite are cut until none is left, or one of width 1e-12 is.
+    Pieces of [-1, 1] whose bounds are infinite are cut until none is left, or one of width 1e-12 is. Of more than 8,000 such
+    pieces at a time only some are followed, evenly, so that a pole of a function as wild as that may be missed.
 
     Parameters
     ----------

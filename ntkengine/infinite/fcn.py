@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ntkengine._check import integer, shown
+from ntkengine._check import shown
 from ntkengine.activations.base import Activation, activation
 from ntkengine.errors import InputError
+from ntkengine.infinite._limits import count, layers, std
 from ntkengine.infinite.dual import Dual, dual
 from ntkengine.kernels.base import DotProductKernel
 
@@ -24,10 +25,6 @@ __all__ = ["FCN", "NetworkKernel"]
 
 Array = NDArray[np.float64]
 
-#: Hidden layers of the deepest network, units of the widest layer.
-MAX_DEPTH, MAX_COUNT = 100_000, 2**53
-#: Bounds of weights' standard deviations, the second of biases' too: their eighth powers, in the duals, are 64-bit numbers.
-SMALLEST_STD, LARGEST_STD = 1e-30, 1e30
 KINDS = ("ntk", "nngp")
 PARAMETERIZATIONS = ("ntk", "standard")
 
@@ -35,33 +32,8 @@ PARAMETERIZATIONS = ("ntk", "standard")
 def check_kind(kind: str) -> str:
     """The kind of kernel; InputError unless it is "ntk" or "nngp"."""
     if kind not in KINDS:
-        raise InputError(f'kind is {kind!r}; it must be "ntk" or "nngp"')
+        raise InputError(f'kind is {shown(kind)}; it must be "ntk" or "nngp"')
     return kind
-
-
-def _std(name: str, value: float, *, positive: bool) -> float:
-    try:
-        number = float(value) if isinstance(value, (int, float, np.integer, np.floating)) else math.nan
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number) or number < 0 or (positive and number == 0):
-        allowed = "above 0" if positive else "of at least 0"
-        why = "; with no weights the network does not see its input" if positive and number == 0 else ""
-        raise InputError(f"{name} is {shown(value)}; it must be a finite standard deviation {allowed}{why}")
-    least = SMALLEST_STD if positive else 0.0
-    if not least <= number <= LARGEST_STD:
-        raise InputError(
-            f"{name} is {shown(value)}, too {'large' if number > 1 else 'small'} for variances in 64-bit numbers; choose it "
-            f"from {least:g} to {LARGEST_STD:g}"
-        )
-    return number
-
-
-def _count(name: str, value: Any) -> int:
-    """A number of units, from 1 to 2⁵³."""
-    if isinstance(value, int) and abs(value) > MAX_COUNT:
-        raise InputError(f"{name} is {shown(value)}; it must be an integer from 1 to {MAX_COUNT}, or None")
-    return integer(name, value, 1, " or None")
 
 
 @dataclass(frozen=True)
@@ -121,31 +93,35 @@ class FCN:
     if TYPE_CHECKING:  # what the constructor takes is wider than what the field holds
 
         def __init__(
-            self, activation: Activation | str, depth: int = 1, w_std: float = 1.0, b_std: float = 0.0,
-            readout_w_std: float = 1.0, readout_b_std: float = 0.0, radial_lift: bool = False, parameterization: str = "ntk",
+            self,
+            activation: Activation | str,
+            depth: int = 1,
+            w_std: float = 1.0,
+            b_std: float = 0.0,
+            readout_w_std: float = 1.0,
+            readout_b_std: float = 0.0,
+            radial_lift: bool = False,
+            parameterization: str = "ntk",
             width: int | None = None,
-        ) -> None: ...  # fmt: skip
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", activation(self.activation))
-        counted = isinstance(self.depth, (int, np.integer)) and not isinstance(self.depth, bool)
-        if not counted or not 1 <= self.depth <= MAX_DEPTH:
-            raise InputError(
-                f"depth is {shown(self.depth)}; it counts hidden layers and must be an integer from 1 to {MAX_DEPTH}"
-            )
-        object.__setattr__(self, "depth", int(self.depth))
+        object.__setattr__(self, "depth", layers(self.depth))
         for name in ("w_std", "b_std", "readout_w_std", "readout_b_std"):
-            object.__setattr__(self, name, _std(name, getattr(self, name), positive=name.endswith("w_std")))
+            object.__setattr__(self, name, std(name, getattr(self, name), positive=name.endswith("w_std")))
         if not isinstance(self.radial_lift, (bool, np.bool_)):
-            raise InputError(f"radial_lift must be True or False, not {self.radial_lift!r}")
+            raise InputError(f"radial_lift must be True or False, not {shown(self.radial_lift)}")
         if self.parameterization not in PARAMETERIZATIONS:
-            raise InputError(f'parameterization is {self.parameterization!r}; it must be "ntk" or "standard"')
+            raise InputError(
+                f'parameterization is {shown(self.parameterization)}; it must be "ntk" or "standard"'
+            )
         if self.width is not None:
             if self.parameterization == "ntk":
                 raise InputError(
                     f"width is {shown(self.width)}, but in the NTK parameterization no kernel depends on it; leave it out"
                 )
-            object.__setattr__(self, "width", _count("width", self.width))
+            object.__setattr__(self, "width", count("width", self.width, " or None"))
 
     def layer_stds(self) -> Iterator[tuple[float, float]]:
         """(weight std, bias std) of each layer after the first: depth − 1 hidden ones, then the readout."""
@@ -176,9 +152,15 @@ class FCN:
         return start, [(float(self.width), float(b > 0)) for _, b in self.layer_stds()]
 
     def nngp(
-        self, X1: ArrayLike, X2: ArrayLike | None = None, *, out: Any = None, dtype: DTypeLike | None = None,
-        threads: int | None = None, progress: Callable[[int, int], None] | None = None,
-    ) -> Any:  # fmt: skip
+        self,
+        X1: ArrayLike,
+        X2: ArrayLike | None = None,
+        *,
+        out: Any = None,
+        dtype: DTypeLike | None = None,
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Any:
         """Gram matrix of the NNGP kernel, the covariance of the outputs of an infinitely wide network at initialisation.
 
         Arguments, errors and warnings as for :meth:`ntk`.
@@ -196,9 +178,15 @@ class FCN:
         return gram(self, "nngp", X1, X2, out=out, dtype=dtype, threads=threads, progress=progress)
 
     def ntk(
-        self, X1: ArrayLike, X2: ArrayLike | None = None, *, out: Any = None, dtype: DTypeLike | None = None,
-        threads: int | None = None, progress: Callable[[int, int], None] | None = None,
-    ) -> Any:  # fmt: skip
+        self,
+        X1: ArrayLike,
+        X2: ArrayLike | None = None,
+        *,
+        out: Any = None,
+        dtype: DTypeLike | None = None,
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Any:
         """Gram matrix of the neural tangent kernel at infinite width.
 
         Points of any norm, the zero vector included. Where all norms are equal the whole depth is one function of the cosine,
@@ -273,9 +261,14 @@ class FCN:
         return NetworkKernel(self, kind, n_inputs=n_inputs)
 
     def init(
-        self, width: int | Sequence[int], n_inputs: int, n_outputs: int = 1, seed: int = 0, members: int | Iterable[int] = 1,
+        self,
+        width: int | Sequence[int],
+        n_inputs: int,
+        n_outputs: int = 1,
+        seed: int = 0,
+        members: int | Iterable[int] = 1,
         dtype: DTypeLike = "float32",
-    ) -> Networks:  # fmt: skip
+    ) -> Networks:
         """Finite networks of this architecture with N(0, 1) parameters.
 
         Parameters
@@ -370,7 +363,7 @@ class NetworkKernel(DotProductKernel):
     ) -> None:
         self.fcn, self.kind, self.radius = fcn, check_kind(kind), radius
         if n_inputs is not None:
-            n_inputs = _count("n_inputs", n_inputs)
+            n_inputs = count("n_inputs", n_inputs, " or None")
         self._start, self._rules = (
             fcn.theta_rules(n_inputs) if kind == "ntk" else ((1.0, 0.0), [(0.0, 0.0)] * fcn.depth)
         )

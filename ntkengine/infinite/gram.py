@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ntkengine import _jit, quadrature
-from ntkengine._check import real_array
+from ntkengine._check import real_array, shown
 from ntkengine.activations.base import Activation
 from ntkengine.errors import InputError
 from ntkengine.infinite import _gram, _gram_series
@@ -111,7 +111,7 @@ def gram(
     _jit.thread_count(threads)
     if progress is not None and not callable(progress):
         raise InputError(
-            f"progress is {progress!r}; it must be a function of (rows done, rows in all), or None"
+            f"progress is {shown(progress)}; it must be a function of (rows done, rows in all), or None"
         )
     kept = _output(out, dtype, shape)
     if 0 in shape:
@@ -174,7 +174,7 @@ def _output(out: Any, dtype: DTypeLike | None, shape: tuple[int, int]) -> np.dty
     except TypeError:
         wanted = np.dtype(object)
     if wanted is not None and wanted not in allowed:
-        raise InputError(f'dtype is {dtype!r}; it must be "float64" or "float32"')
+        raise InputError(f'dtype is {shown(dtype)}; it must be "float64" or "float32"')
     if out is None:
         return wanted or allowed[0]
     if not isinstance(out, np.ndarray) and hasattr(out, "id") and not out:  # an h5py dataset of a closed file

@@ -67,9 +67,8 @@ def values_at(kernel: NetworkKernel, delta: Complex) -> tuple[Complex, Array]:
         error = w2 * lost
         sigma = w2 * value + b2
         theta = weight * value + shift + w2 * theta * found.derivative
-        shrink = w2 / (
-            w2 * here.value_at_one + b2
-        )  # not after the product: complex division squares the divisor
+        # Not after the product: complex division squares the divisor.
+        shrink = w2 / (w2 * here.value_at_one + b2)
         delta = found.gap * shrink
     return (sigma, error) if kernel.kind == "nngp" else (theta, theta_error)
 

@@ -91,10 +91,11 @@ def _of_plain(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-for _name in ("astype", "byteswap", "conj", "conjugate", "cumprod", "cumsum", "diagonal", "flatten", "ravel", "repeat",
-              "reshape", "round", "squeeze", "swapaxes", "take", "transpose", "view", "clip", "compress"):  # fmt: skip
+for _name in ("argmax", "argmin", "argpartition", "argsort", "astype", "byteswap", "clip", "compress", "conj", "conjugate",
+              "cumprod", "cumsum", "diagonal", "dot", "flatten", "getfield", "ravel", "repeat", "reshape", "round", "squeeze",
+              "swapaxes", "take", "transpose", "view"):  # fmt: skip
     setattr(PowerSeries, _name, _of_plain(getattr(np.ndarray, _name)))
-for _name in ("T", "real", "imag"):
+for _name in ("T", "flat", "imag", "real"):
     setattr(PowerSeries, _name, property(_of_plain(getattr(np.ndarray, _name).__get__)))
 
 

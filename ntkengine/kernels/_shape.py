@@ -22,13 +22,16 @@ RESOLVED = 1e-6
 
 
 def angles() -> Array:
-    """Even angles, and ever smaller ones at both ends; sorted."""
+    """Even angles from 0 to π, and ever smaller ones at both ends; sorted, (n,)."""
     small = 2.0 ** -np.arange(1.0, 500.0)
     return np.unique(np.concatenate([np.linspace(0, np.pi, 4001), small, np.pi - small[:40]]))
 
 
 def trend(K: Array, tolerance: float) -> tuple[str, list[int]]:
-    """The trend in c, and the places in K, by growing angle, where it turns by more than the tolerance."""
+    """The trend in c of K (n,), by growing angle, and the indices at which it turns by more than the tolerance.
+
+    The trend is "constant", "increasing", "decreasing" or "turning".
+    """
     if np.ptp(K) <= tolerance:
         return "constant", []
     # Runs up and down that are larger than the tolerance: the extremum of each run is where K turns.
@@ -59,7 +62,10 @@ def trend(K: Array, tolerance: float) -> tuple[str, list[int]]:
 def turning_points(
     k: DotProductKernel, theta: Array, K: Array, turns: list[int], tolerance: float
 ) -> tuple[float, ...]:
-    """Their cosines, by golden sections between the neighbouring angles, to the digits in which K is not flat."""
+    """Cosines of the turns, by golden sections between the neighbouring angles, to the digits in which K is not flat.
+
+    ``K`` (n,) has the values at ``theta`` (n,), ``turns`` the indices that :func:`trend` found.
+    """
     if not turns:
         return ()
     at = np.array(turns)
@@ -82,8 +88,9 @@ def turning_points(
 def near_one(k: DotProductKernel, K: Array, noise: float) -> tuple[float | None, float | None, float | None]:
     """Exponent at c = 1, the smallest angle it was read from, and the slope.
 
-    From the fall of K, by more than rounding and noise, over angles θ, 2θ and 4θ: extrapolated to 0 as if the local exponent,
-    and the local slope, were linear in the angle, since kernels of ReLU type are series in θ.
+    From the fall of K, whose values on [0, π] are given, (n,), by more than rounding and noise, over angles θ, 2θ and 4θ:
+    extrapolated to 0 as if the local exponent, and the local slope, were linear in the angle, since kernels of ReLU type are
+    series in θ. None where it cannot be read.
     """
     least = max(FALL * float(np.ptp(K)), FALL_OF_LARGEST * float(np.abs(K).max()), FALL_OF_NOISE * noise)
     finest = max((s.finest_angle for s in k.samples), default=2.0**-500)
@@ -112,7 +119,10 @@ def near_one(k: DotProductKernel, K: Array, noise: float) -> tuple[float | None,
 def correlation_angle(
     k: DotProductKernel, theta: Array, K: Array, at_one: float, at_zero: float, tolerance: float
 ) -> float | None:
-    """The smallest angle at which K is halfway from K(1) to K(0), by bisection."""
+    """The smallest angle at which K is halfway from K(1) to K(0), by bisection; None if it does not fall from c = 1 to 0.
+
+    ``K`` (n,) has the values at ``theta`` (n,), ascending from 0.
+    """
     if not at_one - at_zero > tolerance:
         return None
     half = (at_one + at_zero) / 2
@@ -128,6 +138,16 @@ def correlation_angle(
 
 
 def parity(K: Array, mirrored: Array, tolerance: float) -> str:
+    """Whether K is "even", "odd", "zero" (both) or "neither", from its values at c and at −c, (n,) each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ntkengine.kernels._shape import parity
+    >>> c = np.linspace(-1.0, 1.0, 5)
+    >>> parity(c**2, (-c) ** 2, 1e-12), parity(c**3, (-c) ** 3, 1e-12)
+    ('even', 'odd')
+    """
     even, odd = np.abs(K - mirrored).max() <= tolerance, np.abs(K + mirrored).max() <= tolerance
     if even and odd:
         return "zero"

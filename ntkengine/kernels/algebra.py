@@ -101,6 +101,10 @@ class Constant(DotProductKernel):
 class Combination(DotProductKernel):
     """A kernel made of others by sums and products, the same on floats, complex numbers, power series and differences.
 
+    Attributes
+    ----------
+    parts : tuple of DotProductKernel
+
     Raises
     ------
     InputError
@@ -174,6 +178,8 @@ class Sum(Combination):
 
 class Product(Combination):
     """K(c) = Π K_i(c).
+
+    Its power series to degree n takes n² multiplications where a part is a network's: seconds at n = 30,000.
 
     Examples
     --------
@@ -349,9 +355,8 @@ class Composition(DotProductKernel):
     def _power_series(self, degree: int, w_std: float, b_std: float) -> PowerSeries:
         try:
             return super()._power_series(degree, w_std, b_std)
-        except (
-            NoSeriesError
-        ):  # inner leaves the disk into which outer is continued; balls may know outer there
+        except NoSeriesError:
+            # Inner leaves the disk into which outer is continued; balls may know outer there.
             found = exact(self, degree, w_std, b_std) if self._balls_are_slow else None
             if found is None:
                 raise

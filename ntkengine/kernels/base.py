@@ -41,7 +41,7 @@ class DotProductKernel(abc.ABC):
     Attributes
     ----------
     parts : tuple of DotProductKernel
-        The kernels it is made of; none for most.
+        The kernels it is made of; of a family, the kernel that defines it; none for formulas, samples and networks.
 
     Examples
     --------

@@ -216,7 +216,7 @@ class _FunctionKernel(DotProductKernel):
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
                 values = self._call(c, 1 - c)
             return self._vector(values, c.shape, "fiubc", "complex").astype(np.complex128)
-        except (TypeError, ValueError, np.exceptions.ComplexWarning) as error:
+        except Exception as error:  # of another's function
             raise NoSeriesError(
                 f"the function of the kernel {self.name!r} takes no complex numbers ({error}), so that it has no power series; "
                 "give its family taylor=..., or write it for complex arrays"
@@ -226,7 +226,12 @@ class _FunctionKernel(DotProductKernel):
         taylor = self.family.taylor
         if taylor is None or b_std > 0:
             return continued(self, degree, w_std, b_std)
-        found = taylor(degree, *self.values)
+        try:
+            found = taylor(degree, *self.values)
+        except NoSeriesError:
+            raise
+        except Exception as error:  # of another's function
+            raise InputError(f"the taylor of the kernel {self.name!r} failed: {error!r}") from error
         try:
             b = np.asarray(found)
             if b.dtype.kind not in "fiub":

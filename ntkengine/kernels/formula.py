@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ntkengine._check import shown
 from ntkengine.errors import InputError, NoSeriesError
 from ntkengine.kernels.base import DotProductKernel, check_finite, grid
 
@@ -145,8 +146,9 @@ class FormulaKernel(DotProductKernel):
                     type(expression), type(expression).__name__.lower()
                 )
                 raise NoSeriesError(
-                    f"the kernel {self.name!r} is not analytic: its {word} changes branch at c = {at:.3g}, so no power series "
-                    "represents it; ntkengine.kernels.nearest.nearest(k) is the nearest kernel that has one"
+                    f"the kernel {self.name!r} is not analytic as it is written: its {word} changes branch at c = {at:.3g}, so "
+                    "no power series is found; if its branches are one function, write that one, else "
+                    "ntkengine.kernels.nearest.nearest(k) is the nearest kernel that has one"
                 )
             signs[symbol] = least + most
         return signs
@@ -190,7 +192,7 @@ def _checked(text: str, names: list[str], given: dict[str, float]) -> dict[str, 
             values[name] = float(given[name])
         except (TypeError, ValueError):
             raise InputError(
-                f"parameter {name!r} of the kernel {text!r} must be a number, not {given[name]!r}"
+                f"parameter {name!r} of the kernel {text!r} must be a number, not {shown(given[name])}"
             ) from None
         except OverflowError:
             raise InputError(
@@ -198,6 +200,6 @@ def _checked(text: str, names: list[str], given: dict[str, float]) -> dict[str, 
             ) from None
         if not np.isfinite(values[name]):
             raise InputError(
-                f"parameter {name!r} of the kernel {text!r} is {given[name]!r}; it must be finite"
+                f"parameter {name!r} of the kernel {text!r} is {shown(given[name])}; it must be finite"
             )
     return values

@@ -55,6 +55,13 @@ _lock = threading.RLock()  # flint's precision is one per process
 def checked(degree: int, w_std: float, b_std: float) -> tuple[int, float, float]:
     """The arguments of :meth:`DotProductKernel.taylor`, as an int and two floats.
 
+    Parameters
+    ----------
+    degree : int
+        The largest k, 0 to 100,000.
+    w_std, b_std : float
+        σ_w > 0 and σ_b >= 0 of ρ.
+
     Raises
     ------
     InputError

@@ -91,7 +91,7 @@ def _kernel_panel(ax: Axes, run: Run) -> None:
     title = "kernels at infinite width" if check is None else "kernels at infinite and finite width"
     ax.set(ylabel="K(cos θ)", title=title)
     _angles(ax)
-    ax.legend()
+    ax.legend(loc="upper right")
 
 
 def _error_panel(ax: Axes, run: Run) -> None:
@@ -152,7 +152,7 @@ def _coefficient_panel(ax: Axes, run: Run) -> None:
     if shown.size:
         low, high = max(shown.min(), 1e-17 * shown.max()), shown.max()
         ax.set(yscale="log", ylim=(min(0.4 * low, 0.1 * high), 4 * high))
-        ax.legend()
+        ax.legend(loc="upper right")
     variable = "ρ" if run.config["b_std"] else "c"
     ax.set(xlabel="degree k", ylabel=f"$b_k$,  K = Σ $b_k$ {variable}$^k$", title="power series")
 
@@ -193,7 +193,7 @@ def seven_kernels(run: Run) -> Figure:
             ax.set(title=f"{v['target'].values[i]}  {v['title'].values[i]}", xticks=[-1, -0.5, 0, 0.5, 1])
             ax.set_xlabel("cosine c" if i > 3 else "")
             ax.set_ylabel("NTK" if i % 4 == 0 else "")
-        panels[0].legend()
+        panels[0].legend(loc="upper left")
         dashes = ("-", "--", "-.", ":")
         for i, letter in enumerate(v["target"].values):
             colour, style = list(COLOURS.values())[i % 5], dashes[i // 2]

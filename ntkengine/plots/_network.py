@@ -57,7 +57,7 @@ def network_kernel(angle: ArrayLike, nngp: ArrayLike, ntk: ArrayLike, title: str
         right.set(xlabel="angle θ (degrees)", ylabel="K(cos θ) / K(1)", xticks=[0, 45, 90, 135, 180])
         for ax in (left, right):
             ax.margins(x=0.02)
-        left.legend()
+        left.legend(loc="upper left")
         if title:
             lines = [textwrap.wrap(line, 92) for line in title.splitlines()]
             short = [[*line[:1], f"{line[1]} …"] if len(line) > 2 else line for line in lines]

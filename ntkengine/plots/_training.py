@@ -48,7 +48,7 @@ def shallowify(run: Run) -> Figure:
         for ax, name in zip(below, shown):
             _curves_panel(ax, run, name, _CURVES[name])
         if below[0].lines:
-            below[0].legend()
+            below[0].legend(loc="upper right")
         task = results["task"]
         lift = "; mimic radially lifted" if results["radial_lift"] else ""
         several = "; bands ±1 std" if config["members"] > 1 else ""
@@ -102,7 +102,7 @@ def _kernel_panel(ax: Axes, run: Run) -> None:
         label=f"designed, width {run.config['width']} (±1 std)",
     )
     ax.set(xlabel="cosine c", ylabel="K(c)", title="neural tangent kernels", xticks=[-1, -0.5, 0, 0.5, 1])
-    ax.legend()
+    ax.legend(loc="upper left")
 
 
 def _kernel_error_panel(ax: Axes, run: Run) -> None:
