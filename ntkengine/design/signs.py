@@ -38,7 +38,8 @@ r"""Signs of Hermite coefficients: the theorem leaves them free, φ and its fini
         laplace, degree 20          0.848  0.874 (0.056)    0.911  0.952 (0.022)
 
 Up to 12 signs are tried in all ways. More: both searches start from the paper's signs, all plus and random ones, and turn
-single signs, the best three of them pairs too, until nothing helps; from degree 128 on they leave the paper's signs.
+single signs, the best three of them pairs too, until nothing helps. Series that go beyond degree 128 keep the paper's signs there,
+and the search starts from these alone.
 """
 
 from __future__ import annotations
@@ -268,7 +269,8 @@ def choose(
             if rule == "smooth"
             else Spread(a, signs, _TURNED, kind, w_std**2, b_std**2, width)
         )
-        signs[:_TURNED] = _search(a[:_TURNED], criterion, flips_decouple=rule == "smooth")
+        random = _RANDOM_STARTS if a.size <= _TURNED else 0
+        signs[:_TURNED] = _search(a[:_TURNED], criterion, random, flips_decouple=rule == "smooth")
         return signs
     given = real_array("signs", rule)
     if given.shape != (a.size,):
@@ -281,9 +283,9 @@ def choose(
     return given
 
 
-def _search(a: Array, criterion: Callable[[Array], float], *, flips_decouple: bool) -> Array:
-    """Signs at which turning one, or a pair of low degrees, lowers the criterion no more, the best of several starts; of few
-    signs the best of all.
+def _search(a: Array, criterion: Callable[[Array], float], random: int, *, flips_decouple: bool) -> Array:
+    """Signs at which turning one, or a pair of low degrees, lowers the criterion no more, the best of several starts, so many
+    of them ``random``; of few signs the best of all.
 
     φ(z), −φ(z) and φ(−z) are alike, so the first coefficient of either parity is positive.
     """
@@ -299,8 +301,9 @@ def _search(a: Array, criterion: Callable[[Array], float], *, flips_decouple: bo
         signs[free] = min(values, key=values.__getitem__)
         return signs
     generator = np.random.default_rng(np.random.SeedSequence(0))
-    starts = [paper(a.size), np.ones(a.size)]
-    starts += [generator.choice([-1.0, 1.0], a.size) for _ in range(_RANDOM_STARTS)]
+    starts = [paper(a.size)]
+    if random:
+        starts += [np.ones(a.size), *(generator.choice([-1.0, 1.0], a.size) for _ in range(random))]
     moves: list[tuple[int, ...]] = [(k,) for k in free]
     low = free[:_PAIRED]
     pairs: list[tuple[int, ...]] = [
