@@ -38,8 +38,8 @@ r"""Signs of Hermite coefficients: the theorem leaves them free, φ and its fini
         laplace, degree 20          0.848  0.874 (0.056)    0.911  0.952 (0.022)
 
 Up to 12 signs are tried in all ways. More: both searches start from the paper's signs, all plus and random ones, and turn
-single signs, the best three of them pairs too, until nothing helps. Series that go beyond degree 128 keep the paper's signs there,
-and the search starts from these alone.
+single signs, the best three of them pairs too, until nothing helps. Series that go beyond degree 128 keep the paper's signs
+there, and the search starts from these alone.
 """
 
 from __future__ import annotations
