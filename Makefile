@@ -25,6 +25,7 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 setup: $(VENV)/.test ## virtual environment with everything the tests need
 
 demo: $(VENV)/.runtime ## set up, then the main job: a deep network's kernel -> a shallow network, trained
+	@mkdir -p out
 	$(BIN)/ntkengine shallowify --store runs --figure out/shallowify.png
 
 test: $(VENV)/.test ## set up, then all tests but the heavy studies, in two processes (WORKERS=0: in this one)

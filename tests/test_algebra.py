@@ -223,3 +223,51 @@ def test_constructing_a_combination_is_cheap():
     finally:
         type(net)._values = original
     assert sum(calls) < 10_000
+
+
+# --- numbers of NumPy ------------------------------------------------------------------------------------------
+
+
+def test_arrays_without_axes_are_numbers():
+    k, two = nk.kernel("exp(c)"), np.array(2.0)
+    for made in (k * two, two * k, k / np.array(0.5)):
+        assert made(0.3) == 2 * k(0.3)
+    for made in (k + two, two + k):
+        assert made(0.3) == k(0.3) + 2
+    assert (k ** np.array(2))(0.3) == k(0.3) ** 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda k, x: k * x, lambda k, x: x * k, lambda k, x: k / x, lambda k, x: x / k, lambda k, x: k + x,
+        lambda k, x: x + k, lambda k, x: k - x, lambda k, x: x - k, lambda k, x: k**x,
+    ],
+)  # fmt: skip
+def test_arrays_are_refused_with_advice(wrong):
+    with pytest.raises(InputError, match=r"array of shape \(2,\).*write k\(c\)\*array"):
+        wrong(nk.kernel("exp(c)"), np.array([1.0, 2.0]))
+
+
+def test_what_is_multiplied_by_0_has_no_samples():
+    c = np.linspace(-1, 1, 41)
+    bad = nk.kernel_from_samples(c, np.cos(6 * c))
+    assert (bad + 1.0).samples == (2 * bad).samples == (bad**2).samples == (bad,)
+    assert (0 * bad).samples == (bad**0).samples == ()
+    design = nk.reverse_engineer(0 * bad + nk.kernel("exp(c)"))
+    assert design.max_error < 1e-12
+
+
+@pytest.mark.parametrize("c", [None, [None, 0.5], "0.5", 1j, np.array([0.5j])])
+def test_cosines_are_numbers(c):
+    for values in (nk.kernel("exp(c)"), nk.kernel("exp(c)").at_angle):
+        with pytest.raises(InputError, match="must be a real number or an array of real numbers"):
+            values(c)
+
+
+def test_values_that_are_missing_come_with_advice():
+    with pytest.raises(InputError, match=r"at c = 0\.5; it needs .* keep divisors away from 0") as caught:
+        nk.kernel("1/(1-2*c)")
+    assert "other" not in str(caught.value)
+    with pytest.raises(InputError, match=r"at c = -1 \(nor at \d+ of the other 2511 points tried\)"):
+        nk.kernel("log(c)")

@@ -175,6 +175,19 @@ def test_export_to_a_file(folder, capsys):
     assert_allclose(found, [0, 0.5**0.5])
 
 
+def test_a_narrow_kernel_is_shown_where_its_terms_are(folder, capsys):
+    """exp(−500(1 − c)) has the coefficients of a Poisson distribution of mean 500."""
+    assert call("design", "exp(-500*(1-c))", "--degree", "700") == 0
+    out = capsys.readouterr().out
+    rows = [line.strip("│").split("│") for line in out.splitlines() if line.startswith("│")]
+    k = np.array([int(row[0]) for row in rows[:-1]])
+    assert_array_equal(k, np.arange(494, 506))
+    b = [math.exp(n * math.log(500) - 500 - math.lgamma(n + 1)) for n in k]
+    assert_allclose([float(row[1]) for row in rows[:-1]], b, rtol=1e-5)
+    assert rows[-1][0].strip() == "others"
+    assert_allclose([float(cell) for cell in rows[-1][1:3]], 1 - sum(b), rtol=1e-5)
+
+
 def test_record_and_figures(folder, capsys):
     arguments = [
         "--verify",
@@ -188,6 +201,7 @@ def test_record_and_figures(folder, capsys):
         "out/f.svg",
         "--lift",
     ]
+    (folder / "out").mkdir()
     assert call("design", "gaussian", "--set", "gamma=0.5", *arguments) == 0
     record = Store("runs").read(next(folder.glob("runs/*.h5")))
     assert record.kind == "design"
@@ -252,11 +266,33 @@ WRONG = [
     (["c", "--noise", "1"], "--noise belongs to --samples"),
     (["c", "--net", "relu"], "a formula and --net both say what the kernel is"),
     (["--net", "rellu"], "Did you mean 'relu'?"),
-    (["--net", "relu", "--w-std", "nan"], "w_std is nan"),
+    (["--net", "relu", "--w-std", "nan"], "Error: --w-std is nan"),
     (["--net", "exp"], "infinite"),
     (["c", "--input-w-std", "0"], "--input-w-std"),
-    (["c", "--input-w-std", "nan"], "w_std is nan"),
-    (["c", "--readout-b-std", "1"], "readout_b_std is 1, whose square exceeds"),
+    (["c", "--input-w-std", "nan"], "Error: --input-w-std is nan"),
+    (["c", "--readout-b-std", "1"], "Error: --readout-b-std is 1, whose square exceeds"),
+    (["c", "--readout-b-std", "1"], "choose --readout-b-std of at most 0"),
+    (
+        ["--samples", "k.csv", "--noise", "-1"],
+        "Error: --noise is -1.0; it must be a standard deviation above 0; leave it out",
+    ),
+    (["exp(sigma*c)"], "give sigma=..."),
+    (["--net", "relu", "--input-b-std", "0.2", "--degree", "4"], "--input-b-std/--input-w-std is 0.2/1"),
+    (["--net", "relu", "--input-b-std", "0.2", "--degree", "4"], "relu (w_std=1.41421, b_std=0.1)'"),
+    (
+        ["--net", "relu", "--input-b-std", "0.2", "--degree", "4"],
+        "(--input-b-std 0 always serves), or a network with larger --b-std",
+    ),
+    (["abs(c)"], "--project of ntkengine design takes the nearest kernel"),
+    (["c*1e-200"], "divide the kernel by its size, that is, write (...)/size in the formula"),
+    (["c", "--signs", "foo"], "'concentrated', or 2 signs in a row as in ++--"),
+    (["c", "--signs", "-"], "no term up to degree 0, where --signs ends the series: give more signs"),
+    (["c", "--w-std", "3"], "--w-std belongs to --net: give that too, or --input-w-std for the new network"),
+    (["c**"], "ends after character 3, where a number, a name or a bracket must follow: c** -->"),
+    (["c+*2"], "cannot be read from character 3 on: c+ --> *2"),
+    (["c + c^2"], "powers are written **: c + c --> ^2"),
+    ([""], "write one such as 'exp(c) + 0.5*c**2'"),
+    (["sin(c)/c"], "where only the limit is finite, as that of sin(c)/c at 0, write its power series"),
     (["a*c"], "give a=..."),
     (["a*c", "--set", "a=nan"], "is nan"),
     (["a*c", "--set", "a"], "--set is 'a'"),
@@ -274,6 +310,7 @@ WRONG = [
     (["c", "--overwrite"], "--overwrite belongs to -o"),
     (["c", "--figure", "a.bmp"], "must end in"),
     (["c", "--figure", "k.csv/a.png"], "cannot write the figure"),
+    (["c", "--figure", "nowhere/a.png"], "there is no folder 'nowhere'; make it"),
     (["c", "--store", "k.csv"], "is a file"),
     (["c", "--nonsense"], "--nonsense"),
 ]
@@ -317,6 +354,7 @@ def test_ctrl_c_leaves_nothing(folder, monkeypatch, capsys):
 
 def test_odd_names_neither_break_nor_bend_what_is_printed(folder, capsys):
     (folder / "a$b^$[red]c.csv").write_text((folder / "k.csv").read_text())
+    (folder / "f[").mkdir()
     assert call("design", "--samples", "a$b^$[red]c.csv", "--figure", "f[/b].png") == 0
     out = capsys.readouterr().out
     assert "samples of a$b^$[red]c.csv" in out

@@ -92,6 +92,7 @@ def test_show_is_the_arc_cosine_kernel(folder, capsys):
 def test_show_writes_17_digits_and_a_figure(folder, capsys):
     arguments = ["show", "--activation", "sin", "--param", "a=0.5", "--param", "b=6", "--points", "7"]
     arguments += ["--readout-w-std", "2", "--readout-b-std", "0.5", "--csv", "t.csv", "--figure", "out/k.svg"]
+    (folder / "out").mkdir()
     assert call(*arguments) == 0
     with open("t.csv", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
@@ -384,6 +385,7 @@ SHOW = [
     (["--points", "1"], "--points"),
     (["--figure", "a.bmp"], "must end in"),
     (["--figure", "d.csv/a.png"], "cannot write the figure"),
+    (["--figure", "nowhere/a.png"], "there is no folder 'nowhere'"),
     (["--csv", "none/t.csv"], "there is no folder 'none'"),
     (["--csv", "."], "a folder; name a file"),
 ]

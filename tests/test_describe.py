@@ -290,6 +290,35 @@ def test_samples():
     assert "no: the nearest such kernel misses the samples by" in str(wave)
 
 
+def test_samples_that_decide_nothing():
+    theta = np.linspace(0, np.pi, 200)
+    found = describe(SampledKernel(theta, np.cos(theta) ** 5037, sigma=1e-10))
+    assert found.positive_definite is None
+    assert found.distance > found.noise
+    assert found.constant is None
+    assert "not decided: the nearest such kernel misses the samples by" in found.rows[0][1]
+    assert "no network" not in found.rows[0][2]
+
+
+def test_small_values_that_are_known():
+    found = describe(nk.kernel("(1+c)**300"))
+    assert (found.at_one, found.at_zero, found.at_minus_one) == (pytest.approx(2.0**300), 1, 0)
+    assert found.rows[1][1] == "2.03704e+90, 1, 0"
+    sine = describe(nk.kernel("sin(a*c)", a=math.pi))
+    assert sine.at_one == pytest.approx(1.2246467991473532e-16, rel=1e-12)
+    assert describe(nk.FCN("sin", depth=3).kernel("nngp"), degree=5).at_zero == 0  # rounding leaves 6e-17
+
+
+def test_degree_zero_tells_nothing_of_higher_ones():
+    for text in ("c", "exp(c)"):
+        found = describe(nk.kernel(text), degree=0)
+        assert found.linear is None
+        assert found.constant is not None
+        assert "b_1" not in str(found)
+        assert "not known" in str(found)
+    assert describe(nk.kernel("exp(c)"), degree=1).linear == pytest.approx(1 / math.e)
+
+
 def test_sum_of_kernels_and_the_method():
     k = nk.kernel("c") + nk.FCN("relu").kernel("nngp")
     found = k.describe()

@@ -87,3 +87,27 @@ def test_seven_kernels_and_their_activations(tmp_path):
         assert ax.get_title().startswith("ABCDEFG"[i])
         assert_allclose(figure.axes[7].lines[i].get_data(), [v["z"].values, v["activation"].values[i]])
     assert plots.save(figure, tmp_path / "k.png").stat().st_size > 20_000
+
+
+@pytest.mark.parametrize(("formula", "first", "last"), [("exp(-500*(1-c))", 350, 600), ("c**200", 200, 200)])
+def test_a_narrow_kernel_is_drawn_where_its_terms_are(formula, first, last):
+    record = run(Plan(Target(formula))).record
+    b = record.variables["target_coefficient"].values
+    assert_allclose(b.sum(), 1.0, rtol=1e-5)
+    ax = plots.draw(record).axes[3]
+    low, high = ax.get_xlim()
+    assert first - 50 < low < first
+    assert last < high < last + 50
+    assert ax.get_ylim()[0] > 1e-18 * b.max()
+
+
+def test_a_title_stays_inside_the_figure():
+    record = run(Plan(Target(net="relu"), b_std=0.05, degree=4, radial_lift=True)).record
+    for name in (record.results["design"]["target"], "c**2+" * 60 + "c"):
+        record.results["design"]["target"] = name
+        figure = plots.draw(record)
+        figure.draw_without_rendering()
+        box = figure._suptitle.get_window_extent()
+        assert box.x0 > 0
+        assert box.x1 < figure.bbox.width
+        assert r"with $\sigma_w$ = 1, $\sigma_b$ = 0.05; radial lift" in figure.get_suptitle()

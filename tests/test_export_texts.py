@@ -78,6 +78,17 @@ def test_latex_is_well_formed(phi):
     assert r"\varphi(z) = " in body
 
 
+def test_the_variable_of_a_rescaled_series_is_not_the_input():
+    phi = activation("hermite", coefficients=[0.0, 1.0, 0.5], variance=10.0)
+    text = export(design(phi), "latex")
+    series, network = text.split(r"\[ z = ")
+    assert r"h_{2}(t)" in series
+    assert r"$t = z / \sqrt{10}$" in series
+    assert "(x)" not in series
+    assert " x " not in series
+    assert r"$x \in \mathbb{R}^d$" in network
+
+
 def test_latex_has_the_numbers():
     text = export(design(activation("relu_cos"), readout_w_std=0.5), "latex")
     assert r"3.80016\, \max\left( z - 1.06, 0 \right) + 0.0968093\, z + 0.901006 - 0.079361\, \cos" in text
@@ -166,7 +177,8 @@ def changed(path, value):
 
 BAD_FIELDS = [
     ("format", "something", "format"), ("format", ..., "format"), ("format", 1, "format"),
-    ("version", 2, "reads 1"), ("version", True, "reads 1"), ("version", "1", "reads 1"), ("version", 1.0, "reads 1"),
+    ("version", 3, "reads 1 to 2"), ("version", 0, "reads 1 to 2"),
+    ("version", True, "reads 1"), ("version", "1", "reads 1"), ("version", 1.0, "reads 1"),
     ("version", ..., "reads 1"), ("ntkengine", 3, "ntkengine"), ("kind", "NTK", "kind"), ("kind", None, "kind"),
     ("target", ..., '"target" is missing'), ("max_error", -1.0, "max_error"), ("max_error", "0", "max_error"),
     ("rms_error", True, "rms_error"), ("rms_error", [1], "rms_error"), ("extra", 1, "unknown field 'extra'"),
@@ -235,6 +247,18 @@ def test_bad_files_are_refused(tmp_path):
         read_json(path)
     path.write_text("\ufeff" + export(design(activation("relu")), "json"), encoding="utf-8")
     assert read_json(path) == nk.FCN("relu")
+
+
+@pytest.mark.parametrize("variance", [1.0, 4.0])
+def test_the_variance_of_a_hermite_series_is_written_and_needed(variance):
+    phi = activation("hermite", coefficients=[0.0, 1.0, 0.5], variance=variance)
+    document = json.loads(export(design(phi), "json"))
+    assert document["version"] == 2
+    assert document["activation"]["parameters"].pop("variance") == variance
+    with pytest.raises(InputError, match=r"activation\.parameters\.variance. is missing"):
+        read_json(json.dumps(document))
+    document["version"] = 1  # such files have no variance where it is 1
+    assert read_json(json.dumps(document)).activation == activation("hermite", coefficients=[0.0, 1.0, 0.5])
 
 
 JSON_VALUES = st.recursive(

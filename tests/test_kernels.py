@@ -247,9 +247,12 @@ def test_operations_that_are_refused(operation, words):
 def test_operations_that_mean_nothing():
     k = nk.kernel("exp(c)")
     for operation in (lambda: k - "c", lambda: "c" - k, lambda: k / "c", lambda: None / k, lambda: k / True,
-                      lambda: k * "c", lambda: "c" + k, lambda: k + "c", lambda: np.ones(2) * k, lambda: k / np.ones(2),
-                      lambda: k + True, lambda: k + None):  # fmt: skip
+                      lambda: k * "c", lambda: "c" + k, lambda: k + "c", lambda: k + True,
+                      lambda: k + None):  # fmt: skip
         with pytest.raises(TypeError):
+            operation()
+    for operation in (lambda: np.ones(2) * k, lambda: k / np.ones(2)):
+        with pytest.raises(InputError, match=r"array of shape \(2,\)"):
             operation()
 
 

@@ -119,6 +119,16 @@ def test_other_input_variances_scale_z():
     assert float(np.sqrt(a @ a)) == pytest.approx(float(np.linalg.norm(design.coefficients)) * 0.6, rel=1e-2)
 
 
+@pytest.mark.parametrize("w_std", [0.6, 0.1, 1e-2, 1e-3, 1e-4])
+def test_narrow_inputs_keep_the_digits(w_std):
+    """The cusp scales with the input: so do the nodes that follow it."""
+    design, plain = nk.reverse_engineer("laplace", degree="all", w_std=w_std), named_design("laplace")
+    z = np.linspace(-8.0, 8.0, 401)
+    np.testing.assert_allclose(design.activation(w_std * z), plain.activation(z), atol=3e-8)
+    assert design.limit.error < 3e-8
+    assert design.max_error < 5e-8
+
+
 @pytest.mark.parametrize("name", SUMS)
 def test_hermite_coefficients_of_phi(name):
     design, a = SUMS[name]()
@@ -345,6 +355,13 @@ def test_derivative_elsewhere_is_the_slope_of_phi():
     (nk.FCN("step").kernel("nngp"), "nngp", "no finite value at 0"),
     (nk.FCN("step").kernel("ntk"), "nngp", "no finite value at 0"),
     (nk.FCN("step", depth=3).kernel("ntk"), "ntk", "fixed power of the degree"),
+    (nk.FCN("step", 2, 1.5, 0.1).kernel("ntk"), "ntk",
+     r"no fixed power of the degree .* continues it: the best misses \de-0\d of .* \(a_k falls like k\^-1.125 there\)"),
+    ("2-(1-c)**0.3", "ntk", r"only \(the kernel is too steep at \|c\| = 1\); take a smoother kernel"),
+    ("2-(1-c)**0.3", "nngp", "take a smoother kernel"),
+    ("laplace", "nngp", 'take kind="ntk", a smoother kernel'),
+    (nk.kernel_from_samples(np.linspace(-1, 1, 50), np.exp(np.linspace(-1, 1, 50))), "ntk",
+     "high degrees of the series are not known; give a finite degree"),
     (nk.kernel("monomial", degree=30), "ntk", "high powers"),
     (nk.kernel("geometric", rate=0.998), "ntk", "not complete at degree 8192.*needs more terms.*give a finite degree"),
     ("1/(1 - 0.99999*c)", "ntk", "needs more terms"),

@@ -181,6 +181,17 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert len(list(tmp_path.glob("runs/*.png"))) == 1
 
 
+def test_few_networks_refute_nothing(tmp_path, monkeypatch, capsys):
+    """By chance the mean of 4 networks is out of the bound for panel C with the default seed."""
+    monkeypatch.chdir(tmp_path)
+    assert call("kernels", "--quick") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert " NO " not in out
+    assert "–: undecided, 4 networks are too few" in out
+    record = Store("runs").read(next(tmp_path.glob("runs/*.h5")))
+    assert [p["letter"] for p in record.results["panels"] if not p["verified"]] == ["C"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

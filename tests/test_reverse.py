@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import ntkengine as nk
 from ntkengine.design import signs as sign_rules
-from ntkengine.errors import InputError, NtkengineError, UnknownNameError
+from ntkengine.errors import AccuracyWarning, InputError, NtkengineError, UnknownNameError
 from ntkengine.kernels import DotProductKernel
 from tests.oracles import theorem as oracle
 
@@ -140,8 +140,42 @@ def test_degree_none_takes_what_the_series_needs(kind):
     long = nk.reverse_engineer("laplace", kind)
     assert long.degree == 128
     assert 'degree="all"' in long.report()
-    fast = nk.reverse_engineer(nk.kernel("geometric", rate=0.96), kind)
-    assert 0.001 < fast.tail / fast.target(1.0) <= 0.01
+    assert long.tail > 0.01
+
+
+FALLING = [
+    *(nk.kernel("gaussian", gamma=gamma) for gamma in (30.0, 33.0, 50.0, 54.0, 1000.0)),
+    *(nk.kernel("geometric", rate=rate) for rate in (0.75, 0.8, 0.9, 0.96, 0.97)),
+    nk.kernel("exp(exp(exp(c)))"),
+    deep("erf"),
+    deep("tanh", 2),
+]
+
+
+@pytest.mark.parametrize("target", FALLING, ids=str)
+def test_degree_none_completes_every_series_that_ends_by_degree_8191(target):
+    design = nk.reverse_engineer(target, "nngp", signs="paper")
+    assert round_trip(design) <= 2e-13
+    assert abs(design.tail) <= 1e-13 * target(1.0)
+    b = np.asarray(target.taylor(2 * design.degree + 100))[design.degree :]  # and no sooner
+    assert b.sum() > 0.8e-13 * target(1.0)
+
+
+def test_advice_of_degree_none():
+    for target in (nk.kernel("geometric", rate=0.9999), "tan(1.5707*c)", "1/(1.00001-c**2)"):
+        with pytest.raises(InputError, match=r"degree is None.* less steep at \|c\| = 1, or a degree$"):
+            nk.reverse_engineer(target)
+    narrow = nk.kernel("gaussian", gamma=1e4)
+    with pytest.raises(InputError, match=r"leave out all .* degree 8191 all; .* less steep at \|c\| = 1$"):
+        nk.reverse_engineer(narrow)
+    for degree in (8191, "all"):
+        with pytest.raises(InputError, match=r"no term up to degree 819\d; take a kernel that is less steep"):
+            nk.reverse_engineer(narrow, degree=degree)
+    steep = nk.kernel("laplace", length=0.1)
+    with pytest.raises(InputError, match=r'or a degree, or degree="all"$'):
+        nk.reverse_engineer(steep)
+    with pytest.warns(AccuracyWarning, match="that of its derivative"):
+        assert nk.reverse_engineer(steep, degree="all").degree > 8000
 
 
 def test_biases_of_the_network_itself_and_others():
@@ -270,6 +304,9 @@ BAD = [
     ({"k": "c", "degree": "most"}, "degree is 'most'"),
     ({"k": "c", "degree": [3]}, "degree must be an integer"),
     ({"k": "c", "degree": 8192}, "8191 at most"),
+    ({"k": "c", "project": "no"}, "project must be True or False, not 'no'"),
+    ({"k": "c", "project": 0.5}, "project must be True or False, not 0.5"),
+    *(({"k": "c", name: True}, f"^{name} ") for name in ("w_std", "b_std", "readout_w_std", "readout_b_std")),
     ({"k": "c", "kind": "nnpg"}, "kind is 'nnpg'"),
     ({"k": "c", "kind": None}, "kind is None"),
     ({"k": 3.0}, "not by 3.0"),
@@ -364,6 +401,34 @@ def test_moments_are_those_of_phi():
     assert design.neuron_variance == pytest.approx(float(p @ phi**4) / float(p @ phi**2) ** 2 - 1, rel=1e-9)
     assert design.moments.kurtosis == pytest.approx(design.moments.fourth / design.moments.second**2)
     assert design.moments.largest == pytest.approx(np.abs(phi).max(), rel=1e-2)
+
+
+def test_report_of_what_networks_do_not_see():
+    """c^k as NNGP kernel: E[h_k²; |z| <= R] by Gauss's rule, and most networks have that share of K(1)."""
+    far = sign_rules.reach(4096)
+    x, w = np.polynomial.legendre.leggauss(400)
+    p = far * w * np.exp(-((far * x) ** 2) / 2) / math.sqrt(2 * math.pi)
+    for degree in (10, 30):
+        design = nk.reverse_engineer(f"c**{degree}", "nngp", readout_w_std=0.7)
+        h = np.polynomial.hermite_e.hermeval(far * x, np.eye(degree + 1)[-1]) / math.sqrt(
+            math.factorial(degree)
+        )
+        seen = float(p @ h**2)
+        assert design.moments.visited == pytest.approx(seen, rel=1e-9)
+        lines = dict(line.split("  ", 1) for line in design.report().splitlines())
+        assert f"see {seen:.1%} of K(1)" in lines["visited"]
+        assert f"{seen * math.sqrt(design.neuron_variance / 4096):.2%} of K(1)" in lines["scatter"]
+    design = nk.reverse_engineer("c**10")
+    found = design.verify(width=4096, members=64, seed=3).curves[:, 0]
+    assert design.moments.visited == pytest.approx(0.41, abs=0.01)
+    assert np.median(found) == pytest.approx(design.moments.visited, rel=0.1)
+    shifted = nk.reverse_engineer("c**10 + 9", readout_b_std=3.0)
+    assert shifted.moments.visited == pytest.approx(design.moments.visited, rel=1e-9)
+    assert "of K(1) − ω_b²" in shifted.report()
+    plain = nk.reverse_engineer("exp(c)")
+    assert 0.999 < plain.moments.visited <= 1
+    assert "visited" not in plain.report()
+    assert nk.reverse_engineer("4", "nngp", readout_b_std=2.0).moments.visited == 1.0
 
 
 def test_designs_can_be_pickled_and_trained():

@@ -131,9 +131,9 @@ def test_against_an_active_set(b_std):
     theta = np.concatenate([even(30), [0.2, 0.21, 2.0]])
     K = np.cos(3 * theta) + np.cos(theta) ** 2 + np.exp(-theta)
     k = SampledKernel(theta, K)
-    series = k.taylor(2000, w_std=2.0, b_std=2 * b_std)
+    series = k.taylor(4000, w_std=2.0, b_std=2 * b_std)
     rho = (np.cos(theta) + b_std**2) / (1 + b_std**2)
-    powers = rho[:, None] ** np.arange(2001)
+    powers = rho[:, None] ** np.arange(4001)
     _, misfit = nearest_series(K, powers)
     assert series.error.min() >= misfit * (1 - 1e-6)
     np.testing.assert_allclose(np.sqrt(np.mean((powers @ series - K) ** 2)), misfit, rtol=1e-6)
@@ -197,6 +197,73 @@ def test_the_tail_has_what_is_beyond_the_fit():
     series = SampledKernel(even(300), K, sigma=1e-6).taylor(2000)
     assert series.tail > 0.2
     assert series.sum() + series.tail == pytest.approx(np.e + 0.5, rel=1e-12)
+
+
+CLEAN = {
+    "exp": np.exp,
+    "linear": lambda c: c,
+    "cubic": lambda c: c**3 + c,
+    "constant": lambda c: 2.0 + 0 * c,
+    "gaussian": lambda c: np.exp(-10 * (1 - c)),
+    "laplace": lambda c: np.exp(-np.sqrt(2 - 2 * c)),
+}
+
+
+@pytest.mark.parametrize("count", [11, 41, 200])
+@pytest.mark.parametrize("name", CLEAN)
+def test_samples_without_noise(name, count):
+    """The fit reaches rounding, and what samples leave open is told, however small the noise that is declared."""
+    c = np.cos(even(count))
+    for sigma in (3e-8, 1e-9, 1e-100):
+        k = kernel_from_samples(c, CLEAN[name](c), sigma=sigma)
+        assert k.positive_definite is True
+        assert k.noise == max(sigma, 1e-12 * np.abs(k.values).max())
+        series = k.taylor(5)
+        assert np.isfinite(series.error).all()
+        assert (series.error >= k.misfit).all()
+        assert np.isfinite(k.taylor(5, b_std=0.5).error).all()
+    if name == "exp" and count == 41:
+        assert (np.abs(series - 1 / np.array([1, 1, 2, 6, 24, 120])) <= 3 * series.error + 1e-12).all()
+
+
+@pytest.mark.parametrize("kernel", [relu, nk.kernel("laplace"), nk.FCN("step").kernel("nngp")], ids=str)
+def test_slowly_falling_series_are_met(kernel):
+    """No series of degree 2000 comes nearer than 1e-4; its mass is in higher degrees, and the tail tells how much of it."""
+    theta = even(200)
+    k = SampledKernel(theta, kernel.at_angle(theta), sigma=1e-9)
+    assert k.positive_definite is True
+    assert k.misfit < 1e-12
+    for degree in (100, 1000):
+        series = k.taylor(degree)
+        assert series.sum() + series.tail == pytest.approx(kernel(1.0), rel=1e-12)
+        assert series.tail == pytest.approx(kernel.taylor(degree).tail, rel=0.05)
+
+
+def test_not_decided_from_samples():
+    """A power between the degrees tried is missed by more than noise; one with the wrong sign, by as much, is disproved."""
+    theta = even(200)
+    high = SampledKernel(theta, np.cos(theta) ** 5037, sigma=1e-10)
+    assert high.misfit > 100 * high.noise
+    assert high.positive_definite is None
+    assert SampledKernel(theta, np.cos(theta) ** 5037, sigma=1e-5).positive_definite is True
+    for K in (
+        np.exp(np.cos(theta)) - 1e-4 * np.cos(theta) ** 9,
+        np.cos(theta) ** 2 - 1e-5 * np.cos(theta) ** 4,
+    ):
+        assert SampledKernel(theta, K, sigma=1e-9).positive_definite is False
+        assert SampledKernel(theta, K, sigma=1e-5).positive_definite is True
+
+
+def test_more_samples_than_a_fit_takes(monkeypatch):
+    monkeypatch.setattr("ntkengine.kernels._sample_fit.POINTS", 300)
+    theta = even(1100)
+    clean = SampledKernel(theta, np.exp(-2 * np.sin(theta / 2)), sigma=1e-6)
+    assert clean.positive_definite is True
+    wave = SampledKernel(theta, np.cos(3 * theta))
+    assert wave.positive_definite is False
+    assert wave.misfit == pytest.approx(
+        0.5813, rel=1e-3
+    )  # at samples nearer to the ends a narrower spike is met
 
 
 def test_combinations_know_their_samples():

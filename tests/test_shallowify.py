@@ -173,6 +173,7 @@ FLAGS = [
 
 
 def test_command_end_to_end(tmp_path):
+    (tmp_path / "out").mkdir()
     done = command("shallowify", *FLAGS, "--figure", "out/f.svg", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

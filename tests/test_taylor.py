@@ -192,8 +192,10 @@ def test_small_coefficients_keep_their_digits_down_to_1e_300():
         ("cos(c) + 1/(c**2 + 0.9409)", r"\|c\| = 0\.97"),
         ("exp(c) + 1e-8/(c**2 + 0.9409)", "not analytic"),
         ("1/(c**2 + 0.98)", r"\|c\| = 0\.99"),
+        *((text, "not analytic at c = 0") for text in ("exp(-1/c**2)", "exp(-1/c**4)", "exp(-c**-2)", "tanh(1/c)",
+                                                       "c**2*exp(-1/c**2)", "max(-1/c**2,-5)+5")),
     ],
-)
+)  # fmt: skip
 def test_kernels_without_a_power_series_in_the_disk(text, words):
     k = nk.kernel(text, frequency=12) if text == "periodic" else nk.kernel(text)
     with pytest.raises(NoSeriesError, match=words):
@@ -331,6 +333,40 @@ def test_the_record():
     assert target[0] == 2.0
     made = PowerSeries([1, 2], error=0.5, tail=0.25)
     np.testing.assert_array_equal(made.error, [0.5, 0.5])
+    for name, value in (
+        ("shape", (2, 2)),
+        ("dtype", np.int64),
+        ("strides", (0,)),
+        ("error", 0.0),
+        ("tail", 1.0),
+        ("x", 1),
+    ):
+        with pytest.raises(AttributeError, match=f"read-only, and {name} cannot be set"):
+            setattr(series, name, value)
+    assert series.shape == (4,)
+    assert series.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (([1, 2, 3], [1, 2]), r"error and tail are \[1, 2\] and .* one for each of the 3 coefficients"),
+        (([1, 2, 3], "x"), "error and tail are 'x'"),
+        (([1, 2, 3], -1.0), "the least error is -1"),
+        (([1, 2, 3], [0, np.nan, 0]), "the least error is nan"),
+        (([1, np.nan],), r"coefficients\[1\] is nan"),
+        (([1, np.inf],), r"coefficients\[1\] is inf"),
+        (([[1.0, 2.0]],), r"coefficients has shape \(1, 2\)"),
+        ((1.0,), r"coefficients has shape \(\)"),
+        (([],), r"coefficients has shape \(0,\)"),
+        ((["x"],), "real numbers"),
+        (([1.0], 0.0, np.nan), "tail is nan"),
+        (([1.0], 0.0, [1, 2]), r"error and tail are 0\.0 and \[1, 2\]"),
+    ],
+)
+def test_records_that_are_none(arguments, words):
+    with pytest.raises(InputError, match=words):
+        PowerSeries(*arguments)
 
 
 def test_a_family_may_say_that_it_has_no_series():

@@ -140,7 +140,10 @@ def test_report_and_progress():
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     lines = found.report().splitlines()
     assert lines[0].split(None, 1) == ["networks", "4 of width 128, seed 9"]
-    assert lines[1].split(None, 1) == ["z-score", f"{found.z_score:+.2f} (average over {ANGLES} angles)"]
+    assert lines[1].split(None, 1) == [
+        "z-score",
+        f"{found.z_score:+.2f} (of the average over {ANGLES} angles)",
+    ]
     assert f"{found.within:.0%} within 3 standard errors" in lines[2]
     assert f"{found.rms_error / np.e:.2%} of K(1)" in lines[3]
     assert isinstance(found, Verification)
@@ -162,7 +165,7 @@ def test_networks_that_are_all_alike_and_wrong_are_infinitely_far():
         assert found.z_score == sign * math.inf
         assert (found.z == sign * math.inf).all()
         assert found.within == 0.0
-        assert "inf (average over 33 angles): the networks are all alike, and up to" in found.report()
+        assert "inf (of the average over 33 angles): the networks are all alike, and up to" in found.report()
     found = Verification(8, 3, 0, np.zeros(2), np.array([[1.0, 2.0]] * 3), np.ones(2), np.array([1.0, 1.0]))
     assert found.z.tolist() == [0.0, math.inf]
     assert repr(found) == "<verification of 3 networks of width 8, seed 0, at 2 angles>"
@@ -228,6 +231,31 @@ def test_scatter_is_of_what_the_readout_bias_leaves():
     assert measured == pytest.approx(part * math.sqrt(8), rel=0.25)
 
 
+@pytest.mark.parametrize("kind", ["ntk", "nngp"])
+@pytest.mark.parametrize("size", [1e2, 1e6])
+def test_statistics_do_not_depend_on_the_bias_of_the_readout(size, kind):
+    """The same networks; float32 must not round away what they add to ω_b²."""
+    plain = nk.reverse_engineer("c**3 + c", kind)
+    shifted = nk.reverse_engineer(f"{size:.0f} + c**3 + c", kind, 3, readout_b_std=math.sqrt(size))
+    one, other = (design.verify(width=256, members=8) for design in (plain, shifted))
+    np.testing.assert_allclose(other.curves - size, one.curves, atol=1e-6)
+    np.testing.assert_allclose(other.z, one.z, rtol=1e-4)
+    assert other.z_score == pytest.approx(one.z_score, rel=1e-4)
+    assert other.bias == pytest.approx(size)
+    wrong = dataclasses.replace(shifted, target=nk.kernel(f"{size:.0f} + 1.5*(c**3 + c)"))
+    assert np.abs(wrong.verify(width=4096, members=32).z).max() > 4
+
+
+def test_kernels_lost_beside_the_bias_are_refused():
+    lost = nk.reverse_engineer("1e20 + c", degree=1, readout_b_std=1e10)
+    with pytest.raises(
+        InputError, match=r"readout_b_std is 1e\+10, and beside its square .* 1, is lost in rounding"
+    ):
+        lost.verify(width=16, members=2)
+    rounded = nk.reverse_engineer("0.36", "nngp", readout_b_std=0.6).verify(width=8, members=3)
+    assert rounded.z_score == 0.0
+
+
 @pytest.mark.parametrize(("bad", "text"), [
     ({"width": 0}, "width must be an integer ≥ 1, not 0"),
     ({"width": 2.5}, "width must be an integer"),
@@ -236,6 +264,11 @@ def test_scatter_is_of_what_the_readout_bias_leaves():
     ({"seed": -1}, "seed must be an integer ≥ 0, not -1"),
     ({"n_inputs": 1}, "n_inputs must be an integer ≥ 2, not 1"),
     ({"width": 10**13}, "GiB are free; lower width"),
+    ({"members": 10**9}, "1000000000 members .* GiB are free; lower width, members or n_inputs"),
+    ({"members": 10**9, "width": 10**7}, "GiB are free"),
+    ({"width": 1, "n_inputs": 10**10}, "GiB are free"),
+    ({"n_inputs": 10**5000}, "n_inputs is an integer of"),
+    ({"progress": 3}, r"progress must be a function of \(members_done, members\), or None, not 3"),
 ])  # fmt: skip
 def test_bad_input(bad, text):
     with pytest.raises(InputError, match=text):

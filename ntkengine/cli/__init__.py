@@ -134,4 +134,9 @@ def _abandon_output() -> None:
 
 
 def _one_line(text: str) -> str:
+    """The text in one line; a caret under a character becomes an arrow before it."""
+    *above, line, caret = ["", "", *text.split("\n")]
+    if caret.strip() == "^":
+        at = caret.index("^")
+        text = f"{' '.join(above)}: {line[:at]} --> {line[at:]}"
     return " ".join(text.split())

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ntkengine.cli.target import read_target, refuse_without, target_options
+from ntkengine.cli.target import read_target, refuse_without, said_as_options, target_options
 from ntkengine.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ntkengine.experiments.design import Outcome
+    from ntkengine.experiments.design import Outcome, Plan
     from ntkengine.store import Run, Store
 
 __all__ = ["design"]
@@ -28,6 +28,13 @@ _ROWS = 12
 _THEOREM = ("degree", "signs", "project")
 _WEIGHTS, _BIASES = click.FloatRange(min=0, min_open=True), click.FloatRange(min=0)
 _FIT = {"size": "family", "starts": "family"}
+#: Arguments of the functions that design, and their options.
+_ARGUMENTS = {
+    "readout_w_std": "--readout-w-std",
+    "readout_b_std": "--readout-b-std",
+    "w_std": "--input-w-std",
+    "b_std": "--input-b-std",
+}
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100}, no_args_is_help=True)
@@ -178,9 +185,8 @@ def design(
         if figure is not None:
             plots.check_path(figure)
 
-    folders = [Path(figure).parent] if figure is not None else []
     bars = Bars()
-    with _left_as_found(*folders, *([store.path] if store is not None else [])), _said_as_options():
+    with _left_as_found(*([store.path] if store is not None else [])), _said_as_options(plan):
         found = run(plan, bars, ready)
         source = found.design.export(export_format) if export_format is not None else None
         drawing = None
@@ -202,7 +208,7 @@ def design(
         click.echo(source, nl=False)
 
 
-def _plan(context: click.Context, settings: dict[str, Any]) -> Any:
+def _plan(context: click.Context, settings: dict[str, Any]) -> Plan:
     from ntkengine.experiments.design import Plan
 
     given = [
@@ -255,17 +261,26 @@ def _check_export(export_format: str | None, output: Path | None, overwrite: boo
 
 
 @contextlib.contextmanager
-def _said_as_options() -> Iterator[None]:
-    """Errors that advise an argument of a function advise the option instead."""
+def _said_as_options(plan: Plan) -> Iterator[None]:
+    """Errors that name or advise an argument of a function name the option instead."""
     try:
-        yield
+        with said_as_options(_ARGUMENTS):
+            yield
     except InputError as error:
-        error.args = (_as_options(str(error)),)
+        text = _as_options(str(error))
+        if isinstance(plan.signs, tuple) and plan.degree == len(plan.signs) - 1:
+            text = text.replace(
+                "; give a higher degree", ", where --signs ends the series: give more signs, from degree 0 on"
+            )
+        error.args = (text, *error.args[1:])
         raise
 
 
 def _as_options(text: str) -> str:
-    """``project=True`` as ``--project``, ``degree="all"`` as ``--degree all``."""
+    """``project=True`` as ``--project``, ``degree="all"`` as ``--degree all``, a list of signs as one text."""
+    text = re.sub(
+        r"^signs is (.*)or a list of (\d+) signs ±1", r"--signs is \1or \2 signs in a row as in ++--", text
+    )
     return re.sub(r'\b(degree|kind|signs)="(\w+)"', r"--\1 \2", text.replace("project=True", "--project"))
 
 
@@ -368,7 +383,10 @@ def _coefficients(found: Outcome) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     target = np.full(known.design.size, np.nan) if known.target is None else known.target
     used = np.flatnonzero((np.nan_to_num(target) != 0) | (known.design != 0) | (known.hermite != 0))
-    shown = used[:_ROWS]
+    size = np.maximum(np.abs(np.nan_to_num(target)), np.abs(known.design))
+    shown, largest = used[:_ROWS], np.sort(used[np.argsort(-size[used], kind="stable")][:_ROWS])
+    if size[shown].sum() < 0.5 * size[largest].sum():  # a narrow kernel has its terms far out
+        shown = largest
 
     def cell(value: float) -> str:
         return "–" if np.isnan(value) else "0" if value == 0 else f"{value:.6g}"
@@ -376,16 +394,17 @@ def _coefficients(found: Outcome) -> Table:
     for k in shown:
         table.add_row(str(k), cell(target[k]), cell(known.design[k]), cell(known.hermite[k]))
     last = int(shown[-1]) if shown.size else 0
+    rest = np.ones(known.design.size, dtype=bool)
+    rest[shown if shown is largest else slice(last + 1)] = False
     left = [
-        float(values[last + 1 :].sum()) + tail
+        float(values[rest].sum()) + tail
         for values, tail in ((target, known.target_tail), (known.design, known.design_tail))
     ]
     scale = float(np.abs(known.design).max()) or 1.0
-    if (
-        any(abs(part) > 1e-12 * scale for part in left)
-        or np.abs(known.hermite[last + 1 :]).max(initial=0) > 0
-    ):
+    if any(abs(part) > 1e-12 * scale for part in left) or np.abs(known.hermite[rest]).max(initial=0) > 0:
         table.add_row(
-            f"… {last + 1}–∞", *(cell(part) for part in left), "…" if used.size > shown.size else ""
+            "others" if shown is largest else f"… {last + 1}–∞",
+            *(cell(part) for part in left),
+            "…" if used.size > shown.size else "",
         )
     return table

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["reproduce"]
 
+#: Of fewer networks than this a mean that is off decides nothing.
+_FEW = 8
 _SETTINGS = {"show_default": True, "max_content_width": 100}
 
 
@@ -166,7 +168,7 @@ def _networks(record: Run) -> Table:
         caption="polynomial: its largest distance from the target; scatter: of one network (rms); z-score: of the mean over "
         f"angles; verified: at 95 % of the angles within {record.results['bound']:.2f} standard errors of theory, which are "
         f"for {config['members']} networks what 3 are for many"
-        + ("; so few networks decide little" if config["members"] < 8 else ""),
+        + (f"; –: undecided, {config['members']} networks are too few" if config["members"] < _FEW else ""),
     )
     for heading in ("", "kernel", "K(1)", "polynomial", "scatter", "z-score", "within 3 s.e.", "verified"):
         table.add_column(
@@ -182,7 +184,7 @@ def _networks(record: Run) -> Table:
             f"{panel['scatter'] / scale:.1%}",
             f"{panel['z_score']:+.2f}",
             f"{panel['within']:.0%} of angles",
-            "yes" if panel["verified"] else "NO",
+            "yes" if panel["verified"] else "–" if config["members"] < _FEW else "NO",
         )
     return table
 

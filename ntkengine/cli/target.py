@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,11 +13,28 @@ from ntkengine.errors import InputError
 
 if TYPE_CHECKING:
     from ntkengine.experiments.design import Target
+    from ntkengine.kernels import DotProductKernel
 
-__all__ = ["assignments", "read_target", "refuse_without", "target_options"]
+__all__ = ["assignments", "read_target", "refuse_without", "said_as_options", "target_options"]
 
 #: Options that belong to another one: a value for them without it is an error.
 _BELONG = {"noise": "samples", "depth": "net", "w_std": "net", "b_std": "net"}
+#: Arguments of the functions that compute the target, and their options.
+_ARGUMENTS = {"w_std": "--w-std", "b_std": "--b-std", "sigma": "--noise"}
+#: What is said of the target network itself: its kernel's name, its own numbers.
+_OF_THE_TARGET = (
+    r"\((?:\w+=[^(), ]+(?:, )?)+\)|network's own w_std=\S+ b_std=\S+|b_std/w_std of the target network|"
+    "a network with larger b_std"
+)
+#: Advice for callers of functions, and what to do on the command line.
+_ADVICE = (
+    (r"ntkengine\.kernels\.nearest\.nearest\(k\) is", "the option --project of ntkengine design takes"),
+    (r", or None if it is not known", "; leave it out if it is not known"),
+    (
+        r", as k\.normalized\(\) does, and",
+        ", that is, write (...)/size in the formula or divide the samples, and",
+    ),
+)
 
 _OPTIONS = (
     click.argument("formula", required=False),
@@ -80,14 +99,47 @@ def read_target(context: click.Context, settings: dict[str, Any], kind: str) -> 
         raise click.UsageError("--set belongs to a formula, a family or --net; samples have no parameters")
     values = assignments("--set", settings.pop("parameters"))
     picked = {name: settings.pop(name) for name in (*names, "noise", "depth", "w_std", "b_std")}
-    return Target(parameters=values, kind=kind, **picked)
+
+    class OptionTarget(Target):
+        """A target whose errors name options."""
+
+        def kernel(self) -> DotProductKernel:
+            known = ("sigma",) if self.samples is not None else ("w_std", "b_std")
+            with said_as_options({name: _ARGUMENTS[name] for name in known}):
+                return super().kernel()
+
+    return OptionTarget(parameters=values, kind=kind, **picked)
 
 
 def refuse_without(context: click.Context, owners: dict[str, str]) -> None:
     """UsageError for the first option that was given although its owner, ``owners[option]``, was not."""
     for name, owner in owners.items():
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            raise click.UsageError(f"--{name.replace('_', '-')} belongs to --{owner}: give that too")
+            option = name.replace("_", "-")
+            own = any(param.name == f"input_{name}" for param in context.command.params)
+            also = f", or --input-{option} for the new network" if own else ""
+            raise click.UsageError(f"--{option} belongs to --{owner}: give that too{also}")
+
+
+@contextlib.contextmanager
+def said_as_options(arguments: Mapping[str, str]) -> Iterator[None]:
+    """Errors that name an argument of a function, a key of ``arguments``, name its option instead; advice likewise."""
+    try:
+        yield
+    except InputError as error:
+        names = "|".join(arguments)
+
+        def said(match: re.Match[str]) -> str:
+            if match[1] is None:
+                return match[0] if "=" in match[0] else re.sub(r"\b([wb])_std", r"--\1-std", match[0])
+            return arguments[match[1]] + (" " if match[2] else "")
+
+        pattern = rf"{_OF_THE_TARGET}|(?<![\w-])({names})\b(?!\.\w)( ?= ?(?=[\d.]))?"
+        text = re.sub(pattern, said, str(error))
+        for wrong, right in _ADVICE:
+            text = re.sub(wrong, right, text)
+        error.args = (text, *error.args[1:])
+        raise
 
 
 def assignments(option: str, texts: Sequence[str]) -> dict[str, int | float | list[float]]:

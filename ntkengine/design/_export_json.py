@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from ntkengine.activations.base import Activation, registry
+from ntkengine.activations.series import SeriesFamily
 from ntkengine.errors import InputError
 from ntkengine.infinite.fcn import FCN, KINDS
 
 __all__ = ["VERSION", "json_text", "read_json"]
 
 #: Raised when a reader of the old text could misunderstand the new one.
-VERSION = 1
+#: A "hermite" of version 1 without a variance has the variance 1; since version 2 it is always written.
+VERSION = 2
 
 _FORMAT = "ntkengine design"
 #: Field -> (type, in words).
 _FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "format": (str, f"the text {_FORMAT!r}"),
-    "version": (int, f"the number {VERSION}"),
+    "version": (int, f"a number from 1 to {VERSION}"),
     "ntkengine": (str, "the version that wrote the file, as text"),
     "kind": (str, '"ntk" or "nngp"'),
     "target": (str, "the target kernel's name"),
@@ -55,6 +57,8 @@ def json_text(fcn: FCN, *, kind: str, target: str, max_error: float, rms_error: 
     phi = fcn.activation
     described: dict[str, Any] = {"formula" if phi.family.from_text else "name": phi.family.root.name}
     described["parameters"] = {name: _plain(value) for name, value in phi.parameters.items()}
+    if isinstance(phi.family, SeriesFamily) and phi.family.variance is not None:
+        described["parameters"]["variance"] = phi.family.variance
     network = {name: getattr(fcn, name) for name in _NETWORK} | {"radial_lift": bool(fcn.radial_lift)}
     document = {
         "format": _FORMAT,
@@ -131,9 +135,9 @@ def read_json(source: str | os.PathLike[str]) -> FCN:
             f'field "format" is {_short(document.get("format"))}; an exported design has {_FORMAT!r}'
         )
     found = document.get("version")
-    if isinstance(found, bool) or found != VERSION or not isinstance(found, int):
+    if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= VERSION:
         raise InputError(
-            f'field "version" is {_short(found)}; this version of ntkengine reads {VERSION}: export the design again, or '
+            f'field "version" is {_short(found)}; this version of ntkengine reads 1 to {VERSION}: export the design again, or '
             "install a newer ntkengine"
         )
     _check(document, _FIELDS, "")
@@ -143,7 +147,7 @@ def read_json(source: str | os.PathLike[str]) -> FCN:
         if document[name] is not None and not 0 <= document[name] < math.inf:
             raise InputError(f'field "{name}" is {document[name]!r}; it must be {_FIELDS[name][1]}')
     _check(document["network"], _NETWORK, "network.")
-    phi = _activation(document["activation"])
+    phi = _activation(document["activation"], found)
     try:
         return FCN(phi, **document["network"])
     except InputError as error:
@@ -210,7 +214,7 @@ def _check(
             raise InputError(f'field "{where}{name}" is {_short(value)}; it must be {words}')
 
 
-def _activation(fields: Mapping[str, Any]) -> Activation:
+def _activation(fields: Mapping[str, Any], version: int) -> Activation:
     named = "formula" if "formula" in fields else "name"
     _check(fields, {named: (str, "a text"), "parameters": (dict, "an object")}, "activation.")
     for name, value in fields["parameters"].items():
@@ -220,7 +224,13 @@ def _activation(fields: Mapping[str, Any]) -> Activation:
                 f'field "activation.parameters.{name}" is {_short(value)}; it must be a number or a list of numbers'
             )
     if named == "name":
-        return registry.get(fields["name"])(**fields["parameters"])
+        family = registry.get(fields["name"])
+        varied = isinstance(family, SeriesFamily) and family.variance is not None
+        if version > 1 and varied and "variance" not in fields["parameters"]:
+            raise InputError(
+                'field "activation.parameters.variance" is missing; it is the variance that the coefficients are for'
+            )
+        return family(**fields["parameters"])
     from ntkengine.formula import parse_activation
 
     return parse_activation(fields["formula"], **fields["parameters"])

@@ -121,17 +121,17 @@ def _series(phi: Activation) -> str:
     family, hermite = phi.family, phi.name == "hermite"
     assert isinstance(family, SeriesFamily)
     variance = family.variance or 1.0
-    x, scaled = ("z", "") if variance == 1 else ("x", rf" in $x = z / \sqrt{{{latex_number(variance)}}}$")
+    t, scaled = ("z", "") if variance == 1 else ("t", rf" in $t = z / \sqrt{{{latex_number(variance)}}}$")
     if phi.name == "polynomial":
         functions = ["", "z", *(f"z^{{{k}}}" for k in range(2, len(phi.values)))]
         symbol, where = "z^{k}", ""
     else:
         symbol = "h" if hermite else "f"
-        functions = [f"{symbol}_{{{k}}}({x})" for k in range(len(phi.values))]
-        symbol += f"_k({x})"
+        functions = [f"{symbol}_{{{k}}}({t})" for k in range(len(phi.values))]
+        symbol += f"_k({t})"
         where = (
-            rf" with the orthonormal Hermite polynomials $h_0 = 1$, $h_1 = {x}$, "
-            rf"$\sqrt{{k + 1}}\, h_{{k+1}} = {x} h_k - \sqrt{{k}}\, h_{{k-1}}$"
+            rf" with the orthonormal Hermite polynomials $h_0 = 1$, $h_1 = {t}$, "
+            rf"$\sqrt{{k + 1}}\, h_{{k+1}} = {t} h_k - \sqrt{{k}}\, h_{{k-1}}$"
             if hermite
             else f" in the polynomials $f_k$ of the family {escaped(phi.name)}"
         ) + scaled

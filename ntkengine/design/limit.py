@@ -49,7 +49,7 @@ from ntkengine.design.signs import paper
 from ntkengine.errors import AccuracyWarning, InputError
 from ntkengine.hermite import hermite_series
 
-__all__ = ["DEGREE", "Limit", "bias_advice", "limit"]
+__all__ = ["DEGREE", "SHARPEST", "Limit", "bias_advice", "limit"]
 
 Array = NDArray[np.float64]
 
@@ -59,8 +59,8 @@ DEGREE = 8192
 REACH, GOOD = 8.0, 1e-6
 #: What the table may miss at most.
 _REFUSED = 1e-4
-#: From here on a warning tells the error.
-_TOLD = 1e-3
+#: From here on a warning tells the error; and the most that coefficients may leave unknown in the mean square.
+_TOLD, _UNKNOWN = 1e-3, 1e-2
 #: Beyond: to here, as long as rounding allows; no more than this part of E[φ²] may lie outside.
 _FARTHEST, _BEYOND = 10.0, 1e-6
 #: Exponents tried first are multiples of this.
@@ -73,7 +73,7 @@ _FRACTION = 1e-7
 #: A singularity at ρ = −(1 + this) or further out leaves nothing to see in the last three octaves.
 _APART = 0.006
 #: The least τ whose cusp a table follows.
-_SHARPEST = 1.25
+SHARPEST = 1.25
 _DENSITIES = (5, 6, 7, 8)
 #: Where φ has no cusp nodes can be as fine as this, and need not crowd at 0.
 _FINEST, _SMOOTH_START = 10, -4
@@ -110,7 +110,7 @@ class Limit:
     bound: float
 
 
-def limit(a: Array, noise: Array, variance: float, settled: bool, advice: str = "") -> Limit:
+def limit(a: Array, noise: Array, variance: float, settled: bool, advice: str = "", kind: str = "") -> Limit:
     """φ of the coefficients a_k >= 0, k = 0..degree, and of those that follow.
 
     Parameters
@@ -125,13 +125,15 @@ def limit(a: Array, noise: Array, variance: float, settled: bool, advice: str = 
         The rest of the series is negligible; else it is extrapolated.
     advice : str
         What to do, besides giving a finite degree, if the coefficients do not fall like a power: see :func:`bias_advice`.
+    kind : "ntk" or "nngp"
+        Of the design, for what errors advise.
 
     Raises
     ------
     InputError
         If the coefficients do not fall like a power of k times a series in 1/k, or not yet at these degrees, or so slowly
         that φ has no value at 0, or too sharp a cusp; or if φ oscillates too fast for a table, or is a polynomial of so high a
-        degree that its range is not the table's.
+        degree that its range is not the table's; or if the coefficients are known so badly that φ is not.
 
     Examples
     --------
@@ -145,7 +147,7 @@ def limit(a: Array, noise: Array, variance: float, settled: bool, advice: str = 
     if not scale > 0:
         raise InputError("the kernel is 0 but for a constant; there is no activation to find")
     parts = [
-        _Part.finite(a, noise, parity) if settled else _Part.of(a, noise, parity, scale, advice)
+        _Part.finite(a, noise, parity) if settled else _Part.of(a, noise, parity, scale, advice, kind)
         for parity in (0, 1)
     ]
     exponents = [part.exponent for part in parts if part.exponent < math.inf]
@@ -169,6 +171,10 @@ def limit(a: Array, noise: Array, variance: float, settled: bool, advice: str = 
         raise InputError(
             f"φ could be given to {error:.0e} of √E[φ²] only: the kernel is so near to a singular one that its power series "
             f"takes the form it has at high degrees far beyond degree {a.size - 1}; give a finite degree"
+        )
+    if missed > _UNKNOWN:
+        raise InputError(
+            f"φ would be known to {missed:.0e} of √E[φ²] only: high degrees of the series are not known; give a finite degree"
         )
     error = max(error + doubt, 1e-15)
     if error > _TOLD:
@@ -227,7 +233,7 @@ class _Part:
         return cls(parity, rest, np.empty(0), 0.0, math.inf, (float(doubts[0]), float(doubts[1])))
 
     @classmethod
-    def of(cls, a: Array, noise: Array, parity: int, scale: float, advice: str) -> _Part:
+    def of(cls, a: Array, noise: Array, parity: int, scale: float, advice: str, kind: str) -> _Part:
         """With the coefficients at high degrees fitted, and continued."""
         own = a[parity::2]
         if not own[own.size // 2 :].max(initial=0.0) > 1e-14 * scale:
@@ -239,7 +245,7 @@ class _Part:
             )
         unit = _unit(own.size, parity)
         e, unsure = own / unit, noise[parity::2].copy()
-        exponent, gamma, alpha, fitted, misfit = _power_law(own, unit, unsure, parity, advice)
+        exponent, gamma, alpha, fitted, misfit = _power_law(own, unit, unsure, parity, advice, kind)
         rest = np.zeros(a.size)
         rest[parity::2] = (e - fitted) * unit * paper(a.size)[parity::2]
         size = _size(a.size)[parity::2]
@@ -304,7 +310,7 @@ def _unit(count: int, parity: int) -> Array:
 
 
 def _power_law(
-    own: Array, unit: Array, noise: Array, parity: int, advice: str
+    own: Array, unit: Array, noise: Array, parity: int, advice: str, kind: str
 ) -> tuple[float, float, Array, Array, float]:
     """τ, γ, and what :func:`_fit` finds for it: first for the multiple of 1/8 next to the slope of log a against log k, then
     for the γ that fits best. Whether it is one shows in the fit from an eighth of the degrees to the last.
@@ -316,28 +322,27 @@ def _power_law(
     shift = 1.25 if parity == 0 else 0.75
     tail = slice(n // 8, None)
     known = float(np.sqrt(((noise[tail] / own[tail]) ** 2).mean()))
+    best = math.inf, math.inf
     for gamma in _choices(e, slope, shift):
         alpha, fitted, misfit = _fit(e, gamma)
         apart = float(np.abs(fitted[tail] / e[tail] - 1).max())
+        best = min(best, (apart, misfit))
         if apart <= _FITS[0] + _NOISE[0] * known and misfit <= _FITS[1] + _NOISE[1] * known:
             break
     else:
-        falls = ", ".join(f"k^-{x:.3f}" for x in slopes)
         raise InputError(
-            f"the kernel's power series is not complete at degree {2 * n + parity}, and is there no fixed power of the degree "
-            f"times a series in 1/degree (a_k like {falls} over the last octaves): its sum needs more terms; {advice}give a "
-            "finite degree"
+            f"the kernel's power series is not complete at degree {2 * n + parity}, and no fixed power of the degree times a "
+            f"series in 1/degree continues it: the best misses {best[0]:.0e} of the last three octaves and {best[1]:.0e} of "
+            f"the last fifth (a_k falls like k^-{slopes[-1]:.3f} there); the sum needs more terms: {advice}give a finite degree"
         )
     tau = gamma + shift
-    if tau <= 0.75 + 1e-9:
+    sharp = SHARPEST - 10 * _FRACTION
+    if tau < sharp:
+        cusp = f"a cusp |z|^{2 * tau - 1.5:.3g} at 0, too sharp for a table"
+        better = 'kind="ntk", ' if kind == "nngp" and tau + 0.5 >= sharp else ""
         raise InputError(
-            f"the activation has no finite value at 0: a_k falls like k^-{tau:.7g} only (the kernel is too steep at c = 1 for "
-            'this kind); take kind="ntk", a smoother kernel, or a finite degree'
-        )
-    if tau < _SHARPEST - 10 * _FRACTION:
-        raise InputError(
-            f"the activation has a cusp |z|^{2 * tau - 1.5:.3g} at 0, too sharp for a table: a_k falls like k^-{tau:.7g} only "
-            '(the kernel is too steep at c = 1 for this kind); take kind="ntk", a smoother kernel, or a finite degree'
+            f"the activation has {cusp if tau > 0.75 + 1e-9 else 'no finite value at 0'}: a_k falls like k^-{tau:.7g} only "
+            f"(the kernel is too steep at |c| = 1); take {better}a smoother kernel, or a finite degree"
         )
     return tau, gamma, alpha, fitted, misfit
 
@@ -464,7 +469,8 @@ def _tabulate(parts: list[_Part], variance: float, scale: float) -> tuple[dict[s
     choices = [(density, _START) for density in _DENSITIES]
     if smooth:
         choices += [(density, _SMOOTH_START) for density in range(_DENSITIES[-1] + 1, _FINEST + 1)]
-    for density, start in choices:
+    octaves = min(math.floor(math.log2(root)), 0)  # where φ is narrower, so are the nodes
+    for density, start in ((density, start + octaves) for density, start in choices):
         count = int(np.searchsorted(nodes(1 << 13, density, start), far * root, side="right"))
         at = nodes(count, density, start)
         (even, even_slope), (odd, odd_slope) = both(np.maximum(at, 0.25 * at[1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ Array = NDArray[np.float64]
 WIDTH = 4096
 #: A function that varies by no more than this part of itself is constant.
 _ROUNDING = 1e-13
+#: Where networks have less than this part of K(1) − ω_b², reports say so.
+_SEEN = 0.99
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,14 @@ class Moments:
         E[φ²], E[φ⁴]/E[φ²]²; the kurtosis of φ = 0 is inf.
     neuron_variance : float
         v, the relative variance of one neuron's share of the kernel at c = 1: the empirical kernel of a network of width N
-        scatters by √(v/N) of its value less ω_b², the readout bias's constant part. A neuron adds X = φ² (NNGP) or
-        φ² + q r² φ'² (NTK; r its output weight, E r² = 1, E r⁴ = 3), and v = E[X²]/E[X]² − 1; 0 for a constant φ.
+        scatters by √(v/N) of what it has of its value less ω_b², the readout bias's constant part. A neuron adds X = φ² (NNGP)
+        or φ² + q r² φ'² (NTK; r its output weight, E r² = 1, E r⁴ = 3), and v = E[X²]/E[X]² − 1; 0 for a constant φ.
     largest : float
         max |φ|.
+    visited : float
+        E[X] as a part of what it is over all z: the share of K(1) − ω_b² that the network has. Where it is well below 1, as
+        for high powers, the rest is made by z that one network in many visits: most kernels lie that far below K(1). 1 for
+        φ = 0.
 
     Examples
     --------
@@ -53,12 +59,15 @@ class Moments:
     >>> found = nk.reverse_engineer("exp(c)", kind="nngp").moments
     >>> round(found.second, 3), round(found.kurtosis, 3), round(found.fourth, 2)
     (2.718, 1.5, 11.08)
+    >>> round(found.visited, 2), round(nk.reverse_engineer("c**10").moments.visited, 2)
+    (1.0, 0.41)
     """
 
     second: float
     kurtosis: float
     neuron_variance: float
     largest: float
+    visited: float = 1.0
 
     @property
     def fourth(self) -> float:
@@ -113,12 +122,20 @@ def moments(fcn: FCN, kind: str, width: int = WIDTH) -> Moments:
     second, mean = float(p @ value), float(p @ (value + moved))
     square = float(p @ (value * value + 2 * value * moved + 3 * moved * moved))
     constant = np.ptp(phi) <= _ROUNDING * largest and not moved.any()
+    whole = float(unbiased(replace(fcn, readout_w_std=1.0), kind, np.zeros(1))[0]) / unit / unit
     return Moments(
         second * unit * unit,
         float(p @ (value * value)) / second**2 if second > 0 else math.inf,
         0.0 if constant else square / mean**2 - 1,
         largest,
+        min(mean / whole, 1.0) if whole > 0 else 1.0,
     )
+
+
+def unbiased(fcn: FCN, kind: str, angles: Array) -> Array:
+    """The kernel less ω_b² at angles, (n,), with all its digits."""
+    with np.errstate(invalid="ignore"):  # 0/0 of φ = 0
+        return np.asarray(replace(fcn, readout_b_std=0.0).kernel(kind).at_angle(angles))
 
 
 def _square(number: float, factor: float, name: str) -> float:
@@ -192,7 +209,7 @@ class Design:
 
     @property
     def neuron_variance(self) -> float:
-        """v: the empirical kernel of a network of width N scatters by √(v/N) of K(1) − ω_b², see :class:`Moments`."""
+        """v: the kernel of a network of width N scatters by √(v/N) of what it has of K(1) − ω_b², see :class:`Moments`."""
         return self.moments.neuron_variance
 
     @property
@@ -246,14 +263,15 @@ class Design:
         fcn, found = self.fcn, self.moments
         lift = ", radial lift" if fcn.radial_lift else ""
         top = float(self.values[0])  # at the angle 0
-        scatter = math.sqrt(found.neuron_variance / WIDTH) * (1 - fcn.readout_b_std**2 / top if top else 0.0)
+        scatter = found.visited * math.sqrt(found.neuron_variance / WIDTH)
+        scatter *= 1 - fcn.readout_b_std**2 / top if top else 0.0
         fourth, kurtosis = "0", "φ = 0"
         if found.second:
             fourth, kurtosis = (
                 f"{_decimal(found.second, found.kurtosis):.6g}",
                 f"kurtosis {found.kurtosis:.3g}",
             )
-        return [
+        rows = [
             ("target", self.target.name),
             ("activation", str(self.activation)),
             ("network", f"1 hidden layer, {self.kind.upper()}, w_std {fcn.w_std:g}, b_std {fcn.b_std:g}, "
@@ -264,6 +282,11 @@ class Design:
             ("E[φ²], E[φ⁴]", f"{found.second:.6g}, {fourth} ({kurtosis}) over the z that width {WIDTH} visits"),
             ("scatter", f"{scatter:.2%} of K(1) at width {WIDTH} (v = {found.neuron_variance:.3g})"),
         ]  # fmt: skip
+        if found.visited < _SEEN:
+            less = " − ω_b²" if fcn.readout_b_std else ""
+            seen = f"networks of width {WIDTH} see {found.visited:.1%} of K(1){less}: the rest is made where one in many goes"
+            rows.append(("visited", seen))
+        return rows
 
     def report(self) -> str:
         """A text table: the activation, the network, and how near its kernel is to the target."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,14 @@ from ntkengine._check import integer, shown
 from ntkengine.activations.base import Activation, activation
 from ntkengine.activations.series import MAX_SIZE
 from ntkengine.design import signs as sign_rules
-from ntkengine.design.limit import DEGREE, REACH, Limit, bias_advice, limit
+from ntkengine.design.limit import DEGREE, REACH, SHARPEST, Limit, bias_advice, limit
 from ntkengine.design.record import Design
 from ntkengine.errors import InputError, NoSeriesError
 from ntkengine.infinite._limits import MAX_COUNT
 from ntkengine.infinite.fcn import FCN, NetworkKernel, check_kind
 from ntkengine.kernels import DotProductKernel, PowerSeries, kernel
 from ntkengine.kernels.nearest import nearest, slack
-from ntkengine.kernels.taylor import balls, exact
+from ntkengine.kernels.taylor import exact
 
 __all__ = ["ReverseDesign", "reverse_engineer"]
 
@@ -41,12 +41,12 @@ Array = NDArray[np.float64]
 _ANGLES = 181
 #: A series whose tail is below this part of K(1) is complete.
 _COMPLETE = 1e-13
-#: ``degree=None``: the highest degree taken, and the tail at which to stop if the series is not complete by then,
-_HIGHEST, _ENOUGH = 128, 1e-2
-#: but for polynomials and where more is left out: the degrees to which the series is then followed,
-_FOLLOWED = (1024, MAX_SIZE - 1)
-#: and what is too much to leave out: this part of K(1), or at the last of these degrees that part of the tail at degree 128.
-_LOST, _MOST = 0.5, 0.9
+#: ``degree=None``: where a series that is not complete ends, and to which degrees it is followed to see that;
+_HIGHEST, _FOLLOWED = 128, (1024, MAX_SIZE - 1)
+#: of a K known to rounding errors only, what they may be;
+_NOISE = 1e-11
+#: and what is too much to leave out: this part of K(1), or more than 1 % if of that this part is missed at degree 8191 too.
+_LOST, _MISSED, _MOST = 0.5, 1e-2, 0.9
 #: Coefficients of φ that leave room for fourth powers, and for float32; squared, values of kernels.
 _SMALLEST, _LARGEST = 1e-30, 1e30
 #: ``degree="all"``: the √q for which tables have nodes where φ bends.
@@ -122,8 +122,10 @@ class ReverseDesign(Design):
                 else f"like k^-{self.limit.exponent:g}"
             )
             far = REACH * math.hypot(self.fcn.w_std, self.fcn.b_std)
-            rows.insert(2, ("degree", f"all (a_k falls {fall}); |φ| <= {self.limit.bound:.3g} and good to "
-                                      f"{self.limit.error:.0e} on |z| <= {far:.3g}"))  # fmt: skip
+            error = self.limit.error
+            known = f"good to {error:.0e}" if error < 1 else "known only near 0, not"
+            rows.insert(2, ("degree", f"all (a_k falls {fall}); |φ| <= {self.limit.bound:.3g} and {known} "
+                                      f"on |z| <= {far:.3g}"))  # fmt: skip
         rows.insert(2, ("signs", self.signs))
         if self.distance:
             rows.insert(
@@ -156,10 +158,9 @@ def reverse_engineer(
     kind : "ntk" or "nngp"
         Which kernel of the network it shall be.
     degree : int, None or "all"
-        Where to end the series, 8191 at most. None: where what is left is below 1e-13 of K(1), or 1 % if the series is too long
-        for that; at degree 128 where it falls too slowly for either, as those of ReLU networks do. Polynomials are taken whole,
-        and other series as far as they need if 128 terms miss 1 %. ``"all"``: nowhere; φ is the sum of the whole series, with
-        the paper's signs, as a table (:mod:`ntkengine.design.limit`).
+        Where to end the series, 8191 at most. None: where what is left is below 1e-13 of K(1), if that is by degree 8191, else
+        at degree 128, as for ReLU networks, whose series falls slowly. ``"all"``: nowhere; φ is the sum of the whole series,
+        with the paper's signs, as a table (:mod:`ntkengine.design.limit`).
     signs : str or sequence of ±1
         ``"smooth"``, ``"paper"``, ``"plus"``, ``"concentrated"`` (:mod:`ntkengine.design.signs`), or one sign for each degree.
     w_std, b_std, readout_w_std, readout_b_std, radial_lift
@@ -196,6 +197,12 @@ def reverse_engineer(
     target = kernel(k)
     check_kind(kind)
     top = _check_degree(degree)
+    if not isinstance(project, (bool, np.bool_)):
+        raise InputError(f"project must be True or False, not {shown(project)}")
+    stds = {"w_std": w_std, "b_std": b_std, "readout_w_std": readout_w_std, "readout_b_std": readout_b_std}
+    for name, std in stds.items():
+        if isinstance(std, (bool, np.bool_)):
+            raise InputError(f"{name} must be a number, not {shown(std)}")
     width = integer("width", width, 1)
     if width > MAX_COUNT:
         raise InputError(f"width is {shown(width)}; it can be {MAX_COUNT} at most")
@@ -215,16 +222,19 @@ def reverse_engineer(
             f'w_std² + b_std² is {q:.3g}; the table of degree="all" takes {_NARROWEST**2:g} to {_WIDEST**2:g}: choose them of '
             "the order of 1, or a finite degree"
         )
-    series, distance = _power_series(target, top, template, project, degree)
+    series, distance = _power_series(target, top, template, project, degree, kind)
     scale = float(np.abs(np.asarray(series)).max())
     if not scale > 0:
         raise InputError(
             f"the positive-definite kernel nearest to {target.name} is 0 everywhere; there is nothing to design"
             if distance
-            else f"the kernel {target.name} has no term up to degree {top}; give a higher degree"
+            else f"the kernel {target.name} has no term up to degree {top}; "
+            + (
+                "give a higher degree"
+                if top < MAX_SIZE - 1
+                else "take a kernel that is less steep at |c| = 1"
+            )
         )
-    if degree is None:
-        series = _shortened(series)
     b = np.array(series)
     b[0] -= bias * bias
     if b[0] < -max(float(series.error[0]), 1e-14 * scale):
@@ -250,7 +260,7 @@ def reverse_engineer(
         if isinstance(target, NetworkKernel):
             own = target.fcn.b_std / (target.fcn.w_std * target.radius)
             advice = bias_advice(own, template.w_std, template.b_std)
-        found = limit(a, noise, q, float(series.tail) <= _COMPLETE * max(scale, float(b.sum())), advice)
+        found = limit(a, noise, q, float(series.tail) <= _COMPLETE * max(scale, float(b.sum())), advice, kind)
         phi, chosen = found.activation, sign_rules.paper(a.size)
         name = "paper"
     else:
@@ -300,17 +310,18 @@ def _check_size(target: DotProductKernel, size: float) -> None:
 
 
 def _power_series(
-    target: DotProductKernel, top: int, fcn: FCN, project: bool, degree: int | str | None
+    target: DotProductKernel, top: int, fcn: FCN, project: bool, degree: int | str | None, kind: str
 ) -> tuple[PowerSeries, float]:
     """b_k >= 0 of the target in ρ, or of the nearest kernel that has such, and how far that is.
 
     To degree ``top``, or as far as a ``degree`` of None or "all" wants it.
     """
     sampled = next((s for s in target.samples if not s.positive_definite), None)
-    if sampled is not None and not project:
+    wrong = next((s for s in target.samples if s.positive_definite is False), None)
+    if wrong is not None and not project:
         raise InputError(
-            f"{sampled.name} are not those of a positive-definite kernel: the nearest is {sampled.misfit:.3g} away (rms), "
-            f"more than the noise {sampled.noise:.3g}; project=True designs for it"
+            f"{wrong.name} are not those of a positive-definite kernel: the nearest is {wrong.misfit:.3g} away (rms), "
+            f"more than the noise {wrong.noise:.3g}; project=True designs for it"
         )
     try:
         series = target.taylor(top, w_std=fcn.w_std, b_std=fcn.b_std)
@@ -324,7 +335,7 @@ def _power_series(
         if degree == "all":
             series = _resolved(target, series, fcn)
         elif degree is None:
-            series = _followed(target, series, fcn)
+            series = _followed(target, series, fcn, kind)
         b = np.asarray(series)
         negative = np.flatnonzero(b < -np.maximum(series.error, 1e-14 * np.abs(b).max()))
         if not negative.size and float(series.tail) >= -slack(series):
@@ -365,71 +376,56 @@ def _resolved(target: DotProductKernel, series: PowerSeries, fcn: FCN) -> PowerS
     return found if found is not None else series
 
 
-def _followed(target: DotProductKernel, series: PowerSeries, fcn: FCN) -> PowerSeries:
-    """The series of ``degree=None``, longer if the target is a polynomial, or is missed by 1 % of K(1) and ends in time.
+def _followed(target: DotProductKernel, series: PowerSeries, fcn: FCN, kind: str) -> PowerSeries:
+    """The series of ``degree=None``: ended at the least degree that completes it, or, if there is none, as it is given.
 
     Raises
     ------
     InputError
-        If half of K(1) is missed and not to be had, or nearly all that is missed is out of reach.
+        If it is not complete, and half of K(1) is missed and not to be had, or nearly all that is missed is out of reach.
     """
-    size = float(np.abs(series).sum()) + abs(series.tail)
-    if abs(series.tail) <= _COMPLETE * size:
-        return series
-    missed, farthest = series.tail > _ENOUGH * size, series
-    polynomial = filter(None, (_last_degree(target, degree, fcn) for degree in _FOLLOWED))
-    for degree in chain(polynomial, _FOLLOWED if missed else ()):
-        try:
-            farthest = target.taylor(degree, w_std=fcn.w_std, b_std=fcn.b_std)
-        except NoSeriesError:  # it is known to degree 128, but not that far
-            break
+    size, farthest = float(np.abs(series).sum()) + abs(series.tail), series
+    for degree in (series.size - 1, *_FOLLOWED):
+        if degree >= farthest.size:
+            try:
+                farthest = target.taylor(degree, w_std=fcn.w_std, b_std=fcn.b_std)
+            except NoSeriesError:  # it is known to degree 128, but not that far
+                break
         if abs(farthest.tail) <= _COMPLETE * size:
-            return farthest
-    stuck = farthest is not series and farthest.tail > _MOST * series.tail
-    if missed and (stuck or series.tail > _LOST * size):
+            return _shortened(farthest, float(farthest.tail))
+    if abs(farthest.tail) <= min(float(farthest.error.sum()), _NOISE * size):
+        return _shortened(farthest, 0.0)
+    if series.tail > _LOST * size or (series.tail > _MISSED * size and farthest.tail > _MOST * series.tail):
+        more = ', or degree="all"' if _falls(farthest, kind) else ""
+        more = ", or a degree" * (_share(farthest.tail / size) != "all") + more
         raise InputError(
             f"degree is None, but the terms of the kernel {target.name} up to degree {_HIGHEST} leave out "
-            f"{series.tail / size:.3g} of K(1), and those up to degree {farthest.size - 1} {farthest.tail / size:.3g}; choose "
-            'a kernel that is less steep, or a degree, or degree="all"'
+            f"{_share(series.tail / size)} of K(1), and those up to degree {farthest.size - 1} "
+            f"{_share(farthest.tail / size)}; choose a kernel that is less steep at |c| = 1{more}"
         )
     return series
 
 
-def _last_degree(target: DotProductKernel, degree: int, fcn: FCN) -> int | None:
-    """The degree of what looks like a polynomial: the terms are exactly 0 in a stretch up to ``degree``."""
-    if _endless(target):
-        return None  # which ball arithmetic takes seconds to find
-    from flint import arb, arb_series
-
-    with balls(64, degree):
-        ratio = (arb(fcn.b_std) / arb(fcn.w_std)) ** 2
-        try:
-            series = target._series(arb_series([-ratio, 1 + ratio]))
-        except ValueError:  # a division by what these balls cannot tell from 0
-            return None
-        if series is None:
-            return None
-        last = max((k for k, b in enumerate(series.coeffs()) if not b.is_zero()), default=0)
-    return last if last < degree - 64 else None
+def _shortened(series: PowerSeries, tail: float) -> PowerSeries:
+    """The series, ended at the least degree that leaves out 1e-13 of K(1), of which ``tail`` is left out already."""
+    b = np.asarray(series)
+    left = np.append(np.cumsum(np.abs(b[:0:-1]))[::-1], 0.0) + max(tail, 0.0)
+    end = int(np.flatnonzero(left <= _COMPLETE * max(float(np.abs(b).sum()) + tail, 1e13 * tail))[0]) + 1
+    return PowerSeries(b[:end], error=series.error[:end], tail=float(b[end:].sum() + series.tail))
 
 
-def _endless(kernel: DotProductKernel) -> bool:
-    """Whether a network whose activation is no polynomial has a part in the kernel."""
-    if isinstance(kernel, NetworkKernel):
-        return kernel.fcn.activation.family.finite_degree is None
-    return any(map(_endless, kernel.parts))
+def _share(part: float) -> str:
+    return f"{part:.3g}" if part < 0.9995 else "all"
 
 
-def _shortened(series: PowerSeries) -> PowerSeries:
-    """The series, ended at the least degree that leaves out 1e-13 of K(1), or else 1 %, if there is one."""
-    b, tail = np.asarray(series), max(float(series.tail), 0.0)
-    left = np.concatenate([np.cumsum(b[:0:-1])[::-1], [0.0]]) + tail
-    for part in (_COMPLETE, _ENOUGH):
-        done = np.flatnonzero(left <= part * (float(b.sum()) + tail))
-        if done.size:
-            end = int(done[0]) + 1
-            return PowerSeries(b[:end], error=series.error[:end], tail=float(left[end - 1]))
-    return series
+def _falls(series: PowerSeries, kind: str) -> bool:
+    """Whether the last terms fall like a power of the degree, at which ``degree="all"`` has a sum."""
+    ends = [series.size >> octave for octave in range(4)]
+    mass = [float(np.asarray(series)[low:high].sum()) for high, low in pairwise(ends)]
+    if min(mass) <= 0:
+        return False
+    last, before = (math.log2(more / less) for less, more in pairwise(mass))
+    return abs(last - before) < 0.02 and last > 2 * (SHARPEST - 1) + (kind != "ntk") - 0.02
 
 
 def _hermite(a: Array, q: float) -> Activation:

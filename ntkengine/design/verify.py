@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ntkengine import _jit
-from ntkengine._check import integer
+from ntkengine._check import integer, shown
+from ntkengine.design.record import unbiased
+from ntkengine.errors import InputError
+from ntkengine.finite.network import available_bytes, check_shape
 
 if TYPE_CHECKING:
     from ntkengine.design.record import Design
@@ -25,6 +28,8 @@ ANGLES = 33
 _ROUNDING = 1e-6
 #: Where targets or variances are smaller or larger than this, networks are computed in float64.
 _SMALLEST, _LARGEST = 1e-20, 1e20
+#: What a kernel has besides the bias must be this part of it: rounding in float64 is then 1e-6 of that.
+_LOST = 1e-9
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,6 +45,8 @@ class Verification:
         Each member's kernel.
     designed, target : (n,) arrays
         The network's kernel at infinite width, and the target.
+    bias : float
+        ω_b², which all kernels have in common: errors are measured against what they have besides.
 
     Examples
     --------
@@ -58,6 +65,7 @@ class Verification:
     curves: Array
     designed: Array
     target: Array
+    bias: float = 0.0
 
     def __repr__(self) -> str:
         return (
@@ -73,7 +81,7 @@ class Verification:
     @property
     def standard_error(self) -> Array:
         """Of :attr:`mean`, (n,)."""
-        return np.asarray(self._scale * _standard_error(self.curves / self._scale))
+        return np.asarray(self._scale * _standard_error(self._own))
 
     @property
     def z(self) -> Array:
@@ -81,8 +89,7 @@ class Verification:
 
         Where all members agree: 0 if they agree with the target, to rounding, else ±inf.
         """
-        scale = self._scale
-        return _ratio((self.mean - self.target) / scale, _standard_error(self.curves / scale))
+        return _ratio((self.mean - self.target) / self._scale, _standard_error(self._own))
 
     @property
     def z_score(self) -> float:
@@ -97,8 +104,17 @@ class Verification:
 
     @property
     def _scale(self) -> float:
-        """The largest value of the target, in which squares neither overflow nor vanish."""
-        return float(np.abs(self.target).max()) or 1.0
+        """The largest value of the target less the bias, in which squares neither overflow nor vanish."""
+        return max(float(np.abs(self.target - self.bias).max()), _LOST * self._top) or 1.0
+
+    @property
+    def _top(self) -> float:
+        return float(np.abs(self.target).max())
+
+    @property
+    def _own(self) -> Array:
+        """The curves less the bias, in units of the scale."""
+        return np.asarray((self.curves - self.bias) / self._scale)
 
     @property
     def within(self) -> float:
@@ -107,13 +123,13 @@ class Verification:
 
     def report(self) -> str:
         """A text table."""
-        scale, alike = self._scale, ""
+        scale, alike = self._top or 1.0, ""
         if np.isinf(self.z_score):
             off = float(np.abs(self.mean - self.target).max()) / scale
             alike = f": the networks are all alike, and up to {off:.1e} of K(1) from the target"
         rows = [
             ("networks", f"{self.members} of width {self.width}, seed {self.seed}"),
-            ("z-score", f"{self.z_score:+.2f} (average over {self.angles.size} angles){alike}"),
+            ("z-score", f"{self.z_score:+.2f} (of the average over {self.angles.size} angles){alike}"),
             ("angles", f"{self.within:.0%} within 3 standard errors of the target; largest |z| {np.abs(self.z).max():.2f}"),
             ("one network", f"{self.rms_error / scale:.2%} of K(1) from the kernel at infinite width (rms)"),
         ]  # fmt: skip
@@ -147,7 +163,8 @@ def verify(
 
     One random great circle of the sphere |x|² = d, the same for all members; member i is drawn from its own stream of ``seed``.
     The distance of a member from the kernel at infinite width falls as 1/√width. Networks are computed in float32, in float64
-    where the target is beyond 1e±20, or a standard deviation of the network beyond 1e±10.
+    where the target is beyond 1e±20, or a standard deviation of the network beyond 1e±10; the readout bias's ω_b², the same in
+    all, is added in float64.
 
     Parameters
     ----------
@@ -169,7 +186,8 @@ def verify(
     Raises
     ------
     InputError
-        If a number is out of range, or the networks do not fit into memory.
+        If a number is out of range, ``progress`` cannot be called, networks or curves do not fit into memory, or the kernel is
+        lost in the rounding of ω_b².
 
     Examples
     --------
@@ -180,21 +198,34 @@ def verify(
     """
     width, members = integer("width", width, 1), integer("members", members, 2)
     seed, d = integer("seed", seed, 0), integer("n_inputs", n_inputs, 2)
+    if progress is not None and not callable(progress):
+        raise InputError(
+            f"progress must be a function of (members_done, members), or None, not {shown(progress)}"
+        )
+    check_shape(design.fcn, width, d, 1, 1, "float32")
+    _check_memory(width, members, d)
     angles = np.linspace(0.0, np.pi, ANGLES)
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 << 20,)))
     frame, _ = np.linalg.qr(generator.standard_normal((d, 2)))
     points = np.sqrt(d) * (np.cos(angles)[:, None] * frame[:, 0] + np.sin(angles)[:, None] * frame[:, 1])
-    target = np.asarray(design.target.at_angle(angles))
-    top = float(np.abs(target).max())
+    target, bias = np.asarray(design.target.at_angle(angles)), design.fcn.readout_b_std**2
+    fcn = replace(design.fcn, readout_b_std=0.0)  # the same networks: the readout's bias is drawn last
+    own = unbiased(fcn, design.kind, angles)
+    top = float(np.abs(own).max())
+    if top < _LOST * bias and np.ptp(own) > _ROUNDING * top:
+        raise InputError(
+            f"readout_b_std is {design.fcn.readout_b_std:g}, and beside its square the rest of the kernel, {top:.3g}, is lost "
+            "in rounding; choose a smaller readout_b_std"
+        )
     squares = [std**2 for std in (design.fcn.w_std, design.fcn.b_std, design.fcn.readout_w_std)]
     plain = all(size == 0 or _SMALLEST <= size <= _LARGEST for size in (top, *squares))
     dtype = "float32" if plain else "float64"
     curves = []
     with _jit.blas_single_thread():
         for member in range(members):
-            nets = design.fcn.init(width=width, n_inputs=d, seed=seed, members=[member], dtype=dtype)
+            nets = fcn.init(width=width, n_inputs=d, seed=seed, members=[member], dtype=dtype)
             empirical = nets.empirical_ntk if design.kind == "ntk" else nets.empirical_nngp
-            curves.append(empirical(points[:1], points)[0, 0].astype(np.float64))
+            curves.append(empirical(points[:1], points)[0, 0].astype(np.float64) + bias)
             if progress is not None:
                 progress(member + 1, members)
     return Verification(
@@ -205,4 +236,17 @@ def verify(
         np.array(curves),
         np.asarray(design.kernel.at_angle(angles)),
         target,
+        bias,
     )
+
+
+def _check_memory(width: int, members: int, d: int) -> None:
+    """InputError unless the curves with what is computed from them, the points, and a member with its layers fit."""
+    curves = 4 * 8 * members * ANGLES
+    networks = 8 * (d + 2) * width + (ANGLES + 1) * (8 * 4 * d + 4 * 4 * width)
+    needed, free = curves + networks, available_bytes()
+    if needed > free:
+        raise InputError(
+            f"{members} members of width {width} and {d} inputs need {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are "
+            "free; lower width, members or n_inputs"
+        )

@@ -34,8 +34,10 @@ Array = NDArray[np.float64]
 _ANGLES = 361
 #: z/√q over which φ is recorded, and at how many points.
 _REACH, _POINTS = 4.0, 801
-#: Coefficients are recorded up to the design's degree, but at least and at most to these.
-_LEAST_DEGREE, _MOST_DEGREE = 16, 400
+#: Coefficients are recorded up to the design's degree, but at least and at most to these; a narrow kernel, with a b_k beyond
+#: that is more than the part _LARGE of the largest, has them to the last one above _SMALL of it, at most to _FARTHEST.
+_LEAST_DEGREE, _MOST_DEGREE, _FARTHEST = 16, 400, 20_000
+_LARGE, _SMALL = 1e-3, 1e-6
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ def coefficients(design: Design, degree: int | None = None) -> Coefficients:
     ----------
     design : Design
     degree : int, optional
-        The largest; by default that of a design by the theorem, but from 16 to 400.
+        The largest; by default that of a design by the theorem, but from 16 to 400, or as far as b_k is large.
 
     Examples
     --------
@@ -284,7 +286,7 @@ def coefficients(design: Design, degree: int | None = None) -> Coefficients:
     q = fcn.w_std**2 + fcn.b_std**2
     if degree is None:
         own = design.degree if isinstance(design, ReverseDesign) else 0
-        degree = min(max(own, _LEAST_DEGREE), _MOST_DEGREE)
+        degree = max(min(max(own, _LEAST_DEGREE), _MOST_DEGREE), _farthest(design))
     made = design.kernel.taylor(degree, w_std=fcn.w_std, b_std=fcn.b_std)
     a = np.zeros(degree + 1)
     if isinstance(design, ReverseDesign):
@@ -297,6 +299,19 @@ def coefficients(design: Design, degree: int | None = None) -> Coefficients:
     except InputError:
         return Coefficients(None, np.array(made), a, float("nan"), made.tail)
     return Coefficients(np.array(wanted), np.array(made), a, wanted.tail, made.tail)
+
+
+def _farthest(design: Design) -> int:
+    """The degree to which the large b_k of a narrow kernel reach; 0 for a kernel that has none beyond _MOST_DEGREE."""
+    if not isinstance(design, ReverseDesign):
+        return 0
+    k = np.arange(design.coefficients.size)
+    b = (design.coefficients / np.abs(design.coefficients).max()) ** 2 * (
+        1.0 + k if design.kind == "ntk" else 1.0
+    )
+    if b[_MOST_DEGREE + 1 :].max(initial=0.0) <= _LARGE * b.max():
+        return 0
+    return min(int(k[b > _SMALL * b.max()][-1]), _FARTHEST)
 
 
 # --- the record ------------------------------------------------------------------------------------------------

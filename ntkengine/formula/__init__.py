@@ -103,7 +103,7 @@ def parse_program(text: str, variable: str, complement: bool = False) -> tuple[s
     >>> name, list(program.parameters)
     ('a * exp( c )', ['a'])
     """
-    name = normal_text(text)
+    name = normal_text(text, variable)
     return name, _guarded(name, lambda: parse(name, variable, complement))
 
 

@@ -23,6 +23,8 @@ FUNCTION_NAMES = tuple(sorted([*FUNCTIONS, "relu", "step", "heaviside", "min", "
 _TAKEN = ("name",)
 
 _TOKEN = re.compile(r" +|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[A-Za-z][A-Za-z0-9]*|\*\*|[-+*/(),]")
+#: What an operand must follow.
+_SIGNS = ("+", "-", "*", "/", "**", "(", ",")
 _HINTS = {
     "^": "; powers are written **",
     "_": "; names have letters and digits only",
@@ -37,7 +39,7 @@ _HINTS = {
 _WIDTH = 72
 
 
-def normal_text(text: str) -> str:
+def normal_text(text: str, variable: str = "z") -> str:
     """The text with every run of white space one blank.
 
     Raises
@@ -52,7 +54,8 @@ def normal_text(text: str) -> str:
         )
     short = " ".join(text.split())
     if not short:
-        raise InputError("the formula is empty; write one such as 'max(z, 0) + 0.1*cos(4*z)'")
+        example = "max(z, 0) + 0.1*cos(4*z)" if variable == "z" else f"exp({variable}) + 0.5*{variable}**2"
+        raise InputError(f"the formula is empty; write one such as {example!r}")
     return short
 
 
@@ -84,10 +87,13 @@ def parse(text: str, variable: str, complement: bool = False) -> Program:
     try:
         tree = ast.parse(text, mode="eval")
     except SyntaxError as error:
-        position = (error.offset or 1) - 1
-        raise error_at(
-            text, position, f"the formula cannot be read from character {position + 1} on"
-        ) from None
+        position = _lacking(text, (error.offset or 1) - 1)
+        problem = (
+            f"ends after character {position}, where a number, a name or a bracket must follow"
+            if position == len(text)
+            else f"cannot be read from character {position + 1} on"
+        )
+        raise error_at(text, position, f"the formula {problem}") from None
     except (ValueError, MemoryError, RecursionError):
         raise error_at(text, 0, "the formula is nested too deeply") from None
     walker = _Walker(text, Program(variable, complement))
@@ -140,6 +146,19 @@ def _scan(text: str) -> None:
         raise error_at(
             text, open_at[-1], f"the formula has a '(' at character {open_at[-1] + 1} that is never closed"
         )
+
+
+def _lacking(text: str, otherwise: int) -> int:
+    """Where the first operand is missing, ``len(text)`` at its end; ``otherwise`` if none is."""
+    before = "("
+    for match in re.finditer(_TOKEN, text):
+        token = match.group()
+        if token[0] == " ":
+            continue
+        if token in ("*", "/", "**", ",", ")") and before in _SIGNS and (before, token) != ("(", ")"):
+            return match.start()
+        before = token
+    return len(text) if before in _SIGNS else otherwise
 
 
 class _Walker:

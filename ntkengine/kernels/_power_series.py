@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ntkengine._check import real_array, shown
+from ntkengine.errors import InputError
 
 __all__ = ["PowerSeries"]
 
@@ -26,6 +30,12 @@ class PowerSeries(np.ndarray):
         Bound or estimate of the absolute error of each.
     tail : float
         ``K(1) − Σ_k b_k``, the mass of the terms left out.
+
+    Raises
+    ------
+    InputError
+        If the coefficients are not a vector of finite numbers, at least one; or ``error`` has not their shape, is negative or
+        nan; or ``tail`` is no number.
 
     Attributes
     ----------
@@ -46,12 +56,34 @@ class PowerSeries(np.ndarray):
     tail: float
 
     def __new__(cls, coefficients: ArrayLike, error: ArrayLike = 0.0, tail: float = 0.0) -> PowerSeries:
-        b = np.array(coefficients, dtype=np.float64, ndmin=1)
-        known = np.array(np.broadcast_to(np.asarray(error, dtype=np.float64), b.shape))
+        b = np.array(real_array("coefficients", coefficients))
+        if b.ndim != 1 or b.size == 0:
+            raise InputError(
+                f"coefficients has shape {b.shape}; it must be a vector (degree + 1,), at least one"
+            )
+        try:
+            known = np.array(np.broadcast_to(np.asarray(error, dtype=np.float64), b.shape))
+            left_out = float(tail)
+        except (TypeError, ValueError) as wrong:
+            raise InputError(
+                f"error and tail are {shown(error)} and {shown(tail)}; error must be one number, or one for each of the "
+                f"{b.size} coefficients, and tail a number: {wrong}"
+            ) from None
+        if not (known >= 0).all() or math.isnan(left_out):
+            raise InputError(
+                f"the least error is {known.min():.6g} and tail is {left_out:.6g}; no error can be below 0, and neither nan"
+            )
         b.flags.writeable = known.flags.writeable = False
         series = b.view(cls)
-        series.error, series.tail = known, float(tail)
+        series.error, series.tail = known, left_out
         return series
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("error", "tail") or name in self.__dict__:
+            raise AttributeError(
+                f"a PowerSeries is read-only, and {name} cannot be set; np.array(series) is a plain array that can be changed"
+            )
+        super().__setattr__(name, value)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if "out" in options:

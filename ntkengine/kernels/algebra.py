@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import reduce
 from operator import add as plus
 from operator import mul as times
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from ntkengine._check import integer, shown
 from ntkengine.errors import InputError, NoSeriesError
 from ntkengine.kernels.base import ROUNDING, DotProductKernel, check_finite, grid
 from ntkengine.kernels.taylor import PowerSeries, exact
+
+if TYPE_CHECKING:
+    from ntkengine.kernels.samples import SampledKernel
 
 __all__ = ["Combination", "Composition", "Constant", "Normalized", "Power", "Product", "Scaled", "Sum"]
 
@@ -225,6 +228,11 @@ class Scaled(Combination):
         """The factor and the kernel's name."""
         return f"{self.factor:.6g} * {_bracketed(self.parts[0])}"
 
+    @property
+    def samples(self) -> tuple[SampledKernel, ...]:
+        """Those of the kernel; none where the factor is 0."""
+        return self.parts[0].samples if self.factor else ()
+
     def _join(self, values: list[Any]) -> Any:
         return values[0] * self.factor
 
@@ -295,6 +303,11 @@ class Power(Combination):
     def name(self) -> str:
         """The kernel's name and the exponent."""
         return f"{_bracketed(self.parts[0])}**{self.exponent}"
+
+    @property
+    def samples(self) -> tuple[SampledKernel, ...]:
+        """Those of the kernel; none where the exponent is 0."""
+        return self.parts[0].samples if self.exponent else ()
 
     def _join(self, values: list[Any]) -> Any:
         return values[0] ** self.exponent

@@ -226,23 +226,24 @@ class DotProductKernel(abc.ABC):
     def __add__(self, other: DotProductKernel | float) -> Combination:
         from ntkengine.kernels import algebra
 
-        return algebra.add(self, other)
+        return algebra.add(self, _operand(other))
 
     def __radd__(self, other: float) -> Combination:
         from ntkengine.kernels import algebra
 
-        return algebra.add(other, self)
+        return algebra.add(_operand(other), self)
 
     def __mul__(self, other: DotProductKernel | float) -> Combination:
         from ntkengine.kernels import algebra
 
-        return algebra.multiply(self, other)
+        return algebra.multiply(self, _operand(other))
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: float) -> Combination:
         from ntkengine.kernels import algebra
 
+        other = _operand(other)
         if isinstance(other, DotProductKernel):
             raise _no_quotient()
         if isinstance(other, (bool, np.bool_)) or not isinstance(
@@ -261,12 +262,12 @@ class DotProductKernel(abc.ABC):
         return algebra.multiply(self, factor)
 
     def __rtruediv__(self, other: float) -> Combination:
-        if isinstance(other, (int, float, np.integer, np.floating)):
+        if isinstance(_operand(other), (int, float, np.integer, np.floating)):
             raise _no_quotient()
         return NotImplemented
 
     def __sub__(self, other: DotProductKernel | float) -> Combination:
-        if isinstance(other, (DotProductKernel, int, float, np.integer, np.floating)):
+        if isinstance(_operand(other), (DotProductKernel, int, float, np.integer, np.floating)):
             raise _no_difference()
         return NotImplemented
 
@@ -278,7 +279,7 @@ class DotProductKernel(abc.ABC):
     def __pow__(self, exponent: int) -> Combination:
         from ntkengine.kernels import algebra
 
-        return algebra.Power(self, exponent)
+        return algebra.Power(self, _operand(exponent))
 
     def compose(self, inner: DotProductKernel) -> Composition:
         """The kernel c -> K(inner(c)), positive definite where both are.
@@ -334,6 +335,18 @@ class DotProductKernel(abc.ABC):
         return f"<kernel {self.name}>"
 
 
+def _operand(other: Any) -> Any:
+    """What stands beside a kernel in its arithmetic: an array without axes is its one entry, others are refused."""
+    if not isinstance(other, np.ndarray):
+        return other
+    if other.ndim == 0:
+        return other[()]
+    raise InputError(
+        f"a kernel is combined with an array of shape {other.shape}; it takes numbers and kernels. For products with the "
+        "kernel's values write k(c)*array; for several kernels combine it with one number at a time"
+    )
+
+
 def _no_difference() -> InputError:
     return InputError(
         "kernels are not subtracted or negated, since that would make positive-definite kernels one that is not: write the "
@@ -353,9 +366,13 @@ def check_finite(kernel: DotProductKernel) -> None:
     c = grid()
     wrong = np.flatnonzero(~np.isfinite(kernel._values(c, 1 - c)))
     if wrong.size:
+        others = (
+            f" (nor at {wrong.size - 1} of the other {c.size - 1} points tried)" if wrong.size > 1 else ""
+        )
         raise InputError(
-            f"the kernel {kernel.name!r} has no finite real value at c = {c[wrong[0]]:.6g} "
-            f"(nor at {wrong.size - 1} other points of {c.size}); it needs one for every c from -1 to 1"
+            f"the kernel {kernel.name!r} has no finite real value at c = {c[wrong[0]]:.6g}{others}; it needs one for every c "
+            "from -1 to 1: keep divisors away from 0, the arguments of log and sqrt positive and values within float64; where "
+            "only the limit is finite, as that of sin(c)/c at 0, write its power series, 1 - c**2/6 + c**4/120 - ..."
         )
 
 
@@ -367,7 +384,10 @@ def grid() -> Array:
 
 def _vector(argument: str, values: ArrayLike) -> tuple[Array, Array]:
     try:
-        points = np.asarray(values, dtype=np.float64)
+        given = np.asarray(values)
+        if given.dtype.kind not in "fiubO" or (given.dtype == object and None in given.flat):
+            raise TypeError
+        points = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise InputError(
             f"{argument} must be a real number or an array of real numbers, not {shown(values)}"

@@ -20,7 +20,7 @@ from ntkengine.kernels import _shape as shape
 from ntkengine.kernels.base import DotProductKernel, check_finite
 from ntkengine.kernels.nearest import DEGREE, disproves, nearest, negative, slack
 from ntkengine.kernels.samples import OUTLIER, SampledKernel
-from ntkengine.kernels.taylor import checked
+from ntkengine.kernels.taylor import checked, value_of_balls
 
 __all__ = ["Description", "describe"]
 
@@ -43,8 +43,8 @@ class Description:
     degree : int
         Largest k of the power series ``K = Σ b_k c^k`` that was examined.
     positive_definite : bool or None
-        In every dimension. None: no power series was found, and neither a negative coefficient nor a plane that separates K
-        from all positive-definite kernels (:func:`ntkengine.kernels.nearest.disproves`).
+        In every dimension. None: no power series was found, or none that meets the samples, and neither a negative coefficient
+        nor a plane that separates K from all positive-definite kernels (:func:`ntkengine.kernels.nearest.disproves`).
     first_negative : (int, float) or None
         Degree and value of the first negative coefficient, of degrees up to 4096 where there is no series.
     no_series : str
@@ -55,7 +55,7 @@ class Description:
     noise : float or None
         Of a sampled kernel: it counts as positive definite where the nearest such kernel is within the noise.
     at_one, at_zero, at_minus_one : float
-        K(1), K(0) and K(−1).
+        K(1), K(0) and K(−1); 0 where rounding of the largest |K| leaves no digit, and ball arithmetic gives none.
     trend : str
         "constant", or "increasing" or "decreasing" in c on [-1, 1], or "turning".
     turning_points : tuple of float
@@ -71,7 +71,8 @@ class Description:
     parity : str
         "even", "odd" or "neither"; "zero" for the kernel 0.
     constant, linear, tail : float or None
-        b_0, b_1 and what is beyond the degree examined, as parts of K(1). None, as the next two, unless K is positive definite.
+        b_0, b_1 and what is beyond the degree examined, as parts of K(1). None, as the next two, unless K is positive definite;
+        b_1 also where the degree examined is 0.
     median_degree, high_degree : int or None
         The smallest n for which degrees 1..n hold half, and nine tenths, of K(1) − b_0. None also where n is larger than the
         degree examined.
@@ -138,13 +139,19 @@ class Description:
         label = "positive definite"
         network = "a network with one hidden layer has this kernel, as its NNGP kernel or as its NTK"
         if self.noise is not None:
-            word = "yes" if self.positive_definite else "no"
+            word = {True: "yes", False: "no", None: "not decided"}[self.positive_definite]
             value = (
                 f"{word}: the nearest such kernel misses the samples by {self.distance:.3g} (rms), "
                 f"their noise is {self.noise:.3g}"
             )
             if self.positive_definite:
                 return label, value, f"Within the noise {network}."
+            if self.positive_definite is None:
+                meaning = (
+                    "That is more than the noise, but nothing shows that a series of other degrees does not come nearer: "
+                    "reverse_engineer(k, project=True) designs for the nearest that was found, or give a larger sigma."
+                )
+                return label, value, meaning
             return label, value, self._not_definite("is that one")
         away = None if self.distance is None else f"is {self.distance:.3g} away (rms over angles)"
         if self.no_series and self.first_negative is None:
@@ -180,9 +187,7 @@ class Description:
         )
 
     def _ends(self) -> tuple[str, str, str]:
-        ends = np.array([self.at_one, self.at_zero, self.at_minus_one])
-        ends[np.abs(ends) < SAME * np.abs(ends).max()] = 0.0
-        value = ", ".join(f"{x:.6g}" for x in ends)
+        value = ", ".join(f"{x:.6g}" for x in (self.at_one, self.at_zero, self.at_minus_one))
         return (
             "K(1), K(0), K(-1)",
             value,
@@ -274,8 +279,14 @@ class Description:
         return "constant part b_0", f"{_percent(self.constant)} of K(1)", meaning
 
     def _degrees(self) -> tuple[str, str, str]:
-        if self.trend == "constant" or self.linear is None:
+        if self.trend == "constant":
             return "effective degree", "0: there is nothing but the constant", "Points are not told apart."
+        if self.linear is None:
+            return (
+                "effective degree",
+                "not known: the series was examined to degree 0",
+                "Take a larger degree.",
+            )
         half, most = (
             f"1 to {n}" if n is not None else f"1 to beyond {self.degree}"
             for n in (self.median_degree, self.high_degree)
@@ -342,7 +353,7 @@ def describe(k: DotProductKernel, *, degree: int = 200) -> Description:
             f"the largest |K| of the kernel {k.name!r} is {largest:.1e}; its coefficients would be taken for 0: multiply it by "
             "a number"
         )
-    at_one, at_zero, at_minus_one = (float(k(c)) for c in (1.0, 0.0, -1.0))
+    at_one, at_zero, at_minus_one = (_value(k, c, SAME * largest) for c in (1.0, 0.0, -1.0))
     noise = _noise(k, largest)
     tolerance = max(SAME * largest, OUTLIER * noise)
     trend, turns = shape.trend(K, tolerance)
@@ -368,6 +379,12 @@ def describe(k: DotProductKernel, *, degree: int = 200) -> Description:
         parity=shape.parity(K, k._values_at_angle(np.pi - theta), tolerance),
         **shares,
     )
+
+
+def _value(k: DotProductKernel, c: float, least: float) -> float:
+    """K(c); of a smaller size than ``least`` only what ball arithmetic knows of it, else 0."""
+    value = float(k(c))
+    return value if abs(value) >= least else value_of_balls(k, c) or 0.0
 
 
 def _noise(k: DotProductKernel, largest: float) -> float:
@@ -423,7 +440,7 @@ def _shares(b: Array, tail: float) -> dict[str, Any]:
     median, high = (int(found[0]) + 1 if found.size and rest > SAME * total else None for found in reached)
     return {
         "constant": float(b[0] / total),
-        "linear": float(b[1] / total) if b.size > 1 else 0.0,
+        "linear": float(b[1] / total) if b.size > 1 else None,
         "tail": max(tail, 0.0) / total,
         "median_degree": median,
         "high_degree": high,

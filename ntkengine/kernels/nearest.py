@@ -36,6 +36,8 @@ ANGLES = 8192
 ROUNDING = 1e-14
 #: Degrees beyond a fit at which its misfit is tried: this many times the one before, up to the second number.
 STEP, HIGHEST = 1.03, 1e6
+#: A misfit below this part of the largest |K| shows nothing: inner products of size 1 hold to rounding, its square.
+ROUNDING_OF_PRODUCTS = 1e-7
 
 
 class SeriesKernel(DotProductKernel):
@@ -286,7 +288,7 @@ def disproves(near: NearestKernel) -> bool:
     size = float(np.abs(values).max()) or 1.0
     misfit = (values - near._values_at_angle(theta)) / size
     distance = float(np.sqrt(np.mean(misfit**2)))
-    if distance <= 1e-7:
+    if distance <= ROUNDING_OF_PRODUCTS:
         return False
     rest, c = math.sqrt(2 / (math.pi * HIGHEST)) * float(np.abs(misfit).max()), np.cos(theta)
     with np.errstate(under="ignore"):
@@ -351,7 +353,7 @@ def cone_fit(columns: Array, aim: Array, scale: float = 0.0) -> tuple[Array, flo
     return x / norms, max(0.0, float(violation.max(initial=0.0)))
 
 
-def undetermined(columns: Array, b: Array, noise: float) -> Array:
+def undetermined(columns: Array, b: Array, noise: float, degrees: Array | None = None) -> Array:
     """How much samples leave open in the coefficients of a fit: standard deviations (p,).
 
     Those of Gaussian coefficients given samples with independent noise. Their prior is that of the fit's mass at degrees j/2 to
@@ -366,6 +368,8 @@ def undetermined(columns: Array, b: Array, noise: float) -> Array:
         The fit, none of them negative.
     noise : float
         Standard deviation of the samples' noise, for a row of weight 1.
+    degrees : (p,) array, optional
+        The powers, ascending, where they are not 0..p−1.
 
     Examples
     --------
@@ -375,16 +379,22 @@ def undetermined(columns: Array, b: Array, noise: float) -> Array:
     >>> undetermined(rho ** np.arange(3.0), np.array([1.0, 1.0, 0.0]), 0.01).round(4)
     array([0.0051, 0.0052, 0.0091])
     """
-    from scipy.linalg import cholesky, solve_triangular
+    from scipy.linalg import LinAlgError, cholesky, eigh, solve_triangular
 
     if noise == 0:
         return np.zeros(b.size)
-    j, total = np.arange(b.size), np.concatenate([[0.0], np.cumsum(b)])
-    first, end = j // 2, np.minimum(2 * j + 1, b.size)
+    j, total = np.arange(b.size) if degrees is None else degrees, np.concatenate([[0.0], np.cumsum(b)])
+    first, end = np.searchsorted(j, j // 2), np.searchsorted(j, 2 * j, side="right")
     free = (total[end] - total[first]) / np.sqrt(end - first) + noise
     scaled = columns * (free / noise)
-    factor = cholesky(scaled @ scaled.T + np.eye(len(scaled)), lower=True)
-    known = np.sum(solve_triangular(factor, scaled, lower=True) ** 2, axis=0)
+    products = scaled @ scaled.T
+    try:
+        factor = cholesky(products + np.eye(len(products)), lower=True)
+        known = np.sum(solve_triangular(factor, scaled, lower=True) ** 2, axis=0)
+    except LinAlgError:  # the noise is below rounding: directions that this hides count as not told
+        told, directions = eigh(products)
+        above = told > len(told) * float(np.finfo(np.float64).eps) * told[-1]
+        known = np.sum((directions[:, above].T @ scaled) ** 2 / (1 + told[above, None]), axis=0)
     return np.asarray(free * np.sqrt(np.clip(1 - known, 0.0, 1.0)))
 
 

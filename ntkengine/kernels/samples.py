@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ntkengine._check import real_array, shown
 from ntkengine.errors import DataError, InputError
+from ntkengine.kernels._sample_fit import SAME_ANGLE, Fit, disproved, fit
 from ntkengine.kernels.base import ROUNDING, DotProductKernel
-from ntkengine.kernels.nearest import DEGREE, SeriesKernel, cone_fit, undetermined
 from ntkengine.kernels.taylor import PowerSeries
 
 __all__ = ["SampledKernel", "kernel_from_samples", "read_samples"]
@@ -29,16 +30,12 @@ Array = NDArray[np.float64]
 MARGIN = 0.05
 #: Largest angle, in radians, between neighbouring samples.
 HOLE = 0.35
-#: Angles nearer than this are one: a cosine in float64 knows a small angle no better.
-SAME_ANGLE = 1e-7
 #: Samples are taken to be good to this part of the largest |K| unless sigma says otherwise.
 NOISE = 1e-3
 #: Repeated samples may lie this many standard deviations from their mean.
 OUTLIER = 5.0
 #: The largest |K| is between one over this number and this number.
 SIZE = 1e100
-#: A fit takes up to this many points; more are averaged in bins of even width in the angle.
-FIT_POINTS = 2000
 
 
 class SampledKernel(DotProductKernel):
@@ -50,9 +47,9 @@ class SampledKernel(DotProductKernel):
     vertex.
 
     :meth:`taylor` gives the coefficients b_k ≥ 0 of the positive-definite kernel nearest to the samples, in least squares over
-    the samples, with all degrees that these can tell apart, at most 2000. Its ``error`` is the rms misfit and what samples with
-    this noise leave open (:func:`ntkengine.kernels.nearest.undetermined`); what K(1) has beyond the fit and the noise is in
-    its ``tail``.
+    the samples: with degrees to 2000, and where these miss the samples by more than noise with higher ones, 2 % apart, as long
+    as the samples tell them apart. Its ``error`` is the rms misfit and what samples with this noise leave open
+    (:func:`ntkengine.kernels.nearest.undetermined`); what K(1) has beyond the fit and the noise is in its ``tail``.
 
     Parameters
     ----------
@@ -71,11 +68,12 @@ class SampledKernel(DotProductKernel):
     angles, values : (n,) array
         Sorted by angle, samples at one angle averaged.
     noise : float
-        ``sigma``, or the 1e-3 of the largest \|K\| that stands for it.
+        ``sigma``, at least 1e-12 of the largest \|K\|, which is rounding; or the 1e-3 of it that stands for ``sigma``.
     misfit : float
         Root mean square distance of the samples from the nearest positive-definite kernel in c.
-    positive_definite : bool
-        Whether that misfit is no more than noise: at most ``noise·(1 + 3/√(2n))``.
+    positive_definite : bool or None
+        Whether that misfit is no more than noise: at most ``noise·(1 + 3/√(2n))``. None where it is more, but not shown to be
+        more for positive-definite kernels of whatever degrees.
 
     Raises
     ------
@@ -109,13 +107,14 @@ class SampledKernel(DotProductKernel):
                 f"the largest of the values is values[{largest}] = {K[largest]:.6g}; its size must be from {1 / SIZE:g} to "
                 f"{SIZE:g}: multiply all of them by a number"
             )
-        self.noise = NOISE * float(np.abs(K).max()) if known is None else known
+        size = float(np.abs(K).max())
+        self.noise = NOISE * size if known is None else max(known, ROUNDING * size)
         advice = "or give their noise by sigma" if known is None else "or give a larger sigma"
         self.angles, self.values = _merged(np.clip(theta, 0.0, np.pi), K, self.noise, advice)
         _covering(self.angles)
         self._label = label or f"{theta.size} samples"
         self._slopes = _limited_slopes(self.angles, self.values)
-        self._fits: dict[float, tuple[Array, Array, float]] = {}
+        self._fits: dict[float, Fit] = {}
 
     @property
     def name(self) -> str:
@@ -151,38 +150,36 @@ class SampledKernel(DotProductKernel):
     @property
     def misfit(self) -> float:
         """Root mean square distance of the samples from the nearest positive-definite kernel."""
-        return self._fit(0.0)[2]
+        return self._fit(0.0).misfit
+
+    @cached_property
+    def positive_definite(self) -> bool | None:
+        """Whether the misfit is within the noise; None where it is not, and nothing shows that it must be larger."""
+        if self.misfit <= self._enough:
+            return True
+        nearest_end = min(self.angles[0], np.pi - self.angles[-1])
+        there = float(self._values_at_angle(np.array([nearest_end]))[0])
+        return False if disproved(self.angles, self.values, self._fit(0.0), there, self._enough) else None
 
     @property
-    def positive_definite(self) -> bool:
-        """Whether the misfit is within the noise."""
-        return self.misfit <= self.noise * (1 + 3 / math.sqrt(2 * self.angles.size))
+    def _enough(self) -> float:
+        """What noise makes of the misfit of the kernel itself, but in one of 700 cases."""
+        return self.noise * (1 + 3 / math.sqrt(2 * self.angles.size))
 
-    def _fit(self, ratio: float) -> tuple[Array, Array, float]:
-        """The non-negative series in ρ, σ_b/σ_w = ratio, nearest to the samples: coefficients and errors (k+1,), rms misfit."""
+    def _fit(self, ratio: float) -> Fit:
+        """The non-negative series in ρ, σ_b/σ_w = ratio, nearest to the samples."""
         if ratio not in self._fits:
-            theta, K, weight = _binned(self.angles, self.values)
-            ends = np.minimum(theta, np.pi - theta)
-            nearest_end = float(ends[ends > SAME_ANGLE].min())
-            # At the sample nearest to ±1 the highest power is e^-20: higher ones are the same at all samples.
-            degree = min(DEGREE, math.ceil(40 / nearest_end**2))
-            rho = 1 - 2 * np.sin(theta / 2) ** 2 / (1 + ratio**2)
-            columns = np.power(rho[:, None], np.arange(degree + 1.0))
-            columns *= weight[:, None]
-            b, _ = cone_fit(columns, weight * K)
-            off = SeriesKernel(b, b_std=ratio)._values_at_angle(self.angles) - self.values
-            misfit = float(np.sqrt(np.mean(off**2)))
-            error = misfit + undetermined(columns, b, max(self.noise, misfit))
-            self._fits[ratio] = b, error, misfit
+            self._fits[ratio] = fit(self.angles, self.values, ratio, self.noise, self._enough)
         return self._fits[ratio]
 
     def _power_series(self, degree: int, w_std: float, b_std: float) -> PowerSeries:
-        b, error, misfit = self._fit(b_std / w_std)
-        kept, more = b[: degree + 1], max(0, degree + 1 - b.size)
-        left, above = self._at_one - math.fsum(b), OUTLIER * max(self.noise, misfit)
-        tail = math.fsum(b[degree + 1 :]) + (left if left > above else 0.0)
-        error = np.pad(error[: degree + 1], (0, more), mode="edge")
-        return PowerSeries(np.pad(kept, (0, more)), error=error, tail=tail)
+        degrees, found, known, misfit = self._fit(b_std / w_std)
+        held = degrees <= degree
+        b = np.zeros(degree + 1)
+        b[degrees[held].astype(np.int64)] = found[held]
+        left, above = self._at_one - math.fsum(found), OUTLIER * max(self.noise, misfit)
+        tail = math.fsum(found[~held]) + (left if left > above else 0.0)
+        return PowerSeries(b, error=np.interp(np.arange(degree + 1.0), degrees, known), tail=tail)
 
 
 def kernel_from_samples(c: ArrayLike, K: ArrayLike, *, sigma: float | None = None) -> SampledKernel:
@@ -331,16 +328,6 @@ def _beyond(x: Array, y: Array, gap: float, distance: Array) -> Array:
     if slope * bend < 0:
         distance = np.minimum(distance, -slope / (2 * bend))
     return y[0] + distance * (slope + bend * distance)
-
-
-def _binned(theta: Array, K: Array) -> tuple[Array, Array, Array]:
-    """At most FIT_POINTS points and the square roots of the numbers of samples they stand for."""
-    if theta.size <= FIT_POINTS:
-        return theta, K, np.ones(theta.size)
-    bins = np.minimum((theta * (FIT_POINTS / np.pi)).astype(np.int64), FIT_POINTS - 1)
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(bins) > 0]))
-    counts = np.diff([*starts, theta.size])
-    return np.add.reduceat(theta, starts) / counts, np.add.reduceat(K, starts) / counts, np.sqrt(counts)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,8 @@ __all__ = ["design", "seven_kernels", "signs"]
 _LEAST = 1e-17
 #: Up to this degree coefficients are stems on a linear axis, beyond it points on a logarithmic one.
 _STEMS = 32
+#: Characters of a title's line at the usual size, and most of them, in a smaller one.
+_FULL, _LONGEST = 95, 112
 
 
 def design(run: Run) -> Figure:
@@ -42,7 +44,9 @@ def design(run: Run) -> Figure:
         panels = (_activation_panel, _kernel_panel, _error_panel, _coefficient_panel)
         for ax, panel in zip(figure.subplots(2, 2).flat, panels):
             panel(ax, run)
-        figure.suptitle(_title(run), fontsize=9.5)
+        title = _title(run)
+        longest = max(len(line.replace("$", "")) for line in title.replace(r"\sigma", "σ").splitlines())
+        figure.suptitle(title, fontsize=9.5 * min(1.0, _FULL / longest))
     return figure
 
 
@@ -57,8 +61,11 @@ def _title(run: Run) -> str:
     biases = f", σ_b = {config['b_std']:g}" if config["b_std"] else ""
     lift = "; radial lift" if config["radial_lift"] else ""
     network = f"{config['kind'].upper()} of one hidden layer with σ_w = {config['w_std']:g}{biases}{lift}"
-    lines = (f"{results['target']}, as the {network}", f"φ: {how}")
-    text = "\n".join(textwrap.shorten(line, 130, placeholder=" …") for line in lines).replace("$", r"\$")
+    target = results["target"]
+    room = max(_LONGEST - len(f", as the {network}"), 20)
+    target = target if len(target) <= room else target[: room - 1] + "…"
+    lines = (f"{target}, as the {network}", textwrap.shorten(f"φ: {how}", _LONGEST, placeholder=" …"))
+    text = "\n".join(lines).replace("$", r"\$")
     return text.replace("σ_w", r"$\sigma_w$").replace("σ_b", r"$\sigma_b$")
 
 
@@ -145,14 +152,23 @@ def _coefficient_panel(ax: Axes, run: Run) -> None:
         last = max(int(k[(v["design_coefficient"].values != 0) | (wanted != 0)].max(initial=0)), 4)
         ax.set_xlim(-0.6, last + 0.6)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    else:
-        ax.set_xscale("symlog", linthresh=1)
-        ax.set_xlim(-0.1, k[-1])
-        ax.xaxis.set_major_formatter("{x:g}")
     if shown.size:
         low, high = max(shown.min(), 1e-17 * shown.max()), shown.max()
+        seen = np.flatnonzero(np.max([np.abs(b) for _, b, *_ in series], axis=0) >= low)
+        first, last = int(k[seen[0]]), int(k[seen[-1]])
+    legend: Literal["upper right", "lower center"] = "upper right"
+    if not few and shown.size and first > 0.25 * last:  # a narrow kernel: its terms lie far out
+        legend = "lower center"
+        pad = max(0.05 * (last - first), 2)
+        ax.set_xlim(first - pad, last + pad)
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    elif not few:
+        ax.set_xscale("symlog", linthresh=1)
+        ax.set_xlim(-0.1, 1.1 * k[-1])
+        ax.xaxis.set_major_formatter("{x:g}")
+    if shown.size:
         ax.set(yscale="log", ylim=(min(0.4 * low, 0.1 * high), 4 * high))
-        ax.legend(loc="upper right")
+        ax.legend(loc=legend)
     variable = "ρ" if run.config["b_std"] else "c"
     ax.set(xlabel="degree k", ylabel=f"$b_k$,  K = Σ $b_k$ {variable}$^k$", title="power series")
 

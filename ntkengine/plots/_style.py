@@ -47,11 +47,15 @@ def figure_format(path: str | os.PathLike[str]) -> str:
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
-    """InputError or StoreError if a figure could not be written there; makes the folder, leaves nothing in it."""
+    """InputError or StoreError if a figure could not be written there, as where there is no folder; leaves nothing."""
     figure_format(path)
     target = Path(path)
     if target.is_dir():
         raise InputError(f"the figure's path {str(path)!r} is a folder; name a file")
+    if not target.parent.is_dir():
+        raise StoreError(
+            f"cannot write the figure {target}: there is no folder {str(target.parent)!r}; make it, or choose another path"
+        )
     with _writing(target) as temporary:
         temporary.touch()
         temporary.unlink()
