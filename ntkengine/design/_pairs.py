@@ -195,15 +195,17 @@ def _summed(locations: Array, slopes: Array, points: Array, layer: Array) -> tup
     layer[:] = 0.0
     near, far, e = points[0], points[1], np.empty(layer.size)
     value = share = 0.0
+    tails, densities = np.empty(locations.size), np.empty(locations.size)
     for j in range(locations.size):
         h = locations[j]
+        tails[j], densities[j] = normal_tail(h), normal_density(h)
         for i in range(j + 1):
             k = locations[i]
             first, last = _range(h, k, points)
             factor = slopes[j] * slopes[i] * (1.0 if i == j else 2.0)
-            gap, total, top = (h - k) * (h - k), (h + k) * (h + k), max(h, k)
-            tail = normal_tail(top)
-            value += factor * ((1.0 + h * k) * tail - min(h, k) * normal_density(top))
+            gap, total, top = (h - k) * (h - k), (h + k) * (h + k), j if h > k else i
+            tail = tails[top]
+            value += factor * ((1.0 + h * k) * tail - min(h, k) * densities[top])
             share += factor * tail
             for m in range(first, last):
                 e[m] = _scalar.exp(-gap * near[m] - total * far[m])
