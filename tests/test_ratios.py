@@ -4,14 +4,19 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+import ntkengine as nk
+
 BENCH = Path(__file__).resolve().parents[1] / "asv_bench"
-TOPICS = ("design", "gram", "hermite", "start")
+TOPICS = ("design", "gram", "hermite", "start", "train")
 
 
 @pytest.fixture
@@ -54,6 +59,33 @@ def test_design_rows(topic, monkeypatch):
     assert rows[11].what == "fit of relu_cos: squared error"
     for row in rows[11:13]:  # what does not depend on the machine
         assert row.ratio <= row.limit
+
+
+def test_train_rows(topic):
+    train = topic("train")
+    tiny = [replace(work, n=16, width=8, against=("NumPy",)) for work in train.WORKS]
+    tiny = [work if work.batch is None else replace(work, batch=4) for work in tiny]
+    rows = check(train.rows(tuple(tiny), seconds=0.0), 18)
+    assert [row.limit for row in rows[2::3]] == [work.limit for work in train.WORKS]
+    assert all("NumPy" in row.what for row in rows[2::3])
+
+
+@pytest.mark.parametrize("name", ["sin", "relu", "relu_cos"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_rivals_take_our_steps(topic, name, depth):
+    """NumPy's parameters after three full-batch steps are ours, from the same start."""
+    topic("train")
+    rivals = import_module("ratios._rivals")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((20, 3)).astype(np.float32), rng.standard_normal((20, 2)).astype(np.float32)
+    fan = [3, *[16] * depth, 2]
+    weights = [rng.standard_normal(pair).astype(np.float32) for pair in pairwise(fan)]
+    parameters = dict(zip("abcdefg", rivals.relu_cos)) if name == "relu_cos" else {}
+    nets = nk.FCN(nk.activation(name, **parameters), depth).from_parameters([(w, None) for w in weights])
+    nk.train(nets, x, y, lr=0.01, epochs=3, centered=False)
+    found = rivals.numpy_steps(name, x, y, weights, 0.01, 20)(3)
+    for ours, theirs in zip(nets.parameters(), found, strict=True):
+        np.testing.assert_allclose(ours[0][0], theirs, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc")
@@ -136,4 +168,4 @@ def test_as_a_script_it_names_the_topics():
         [sys.executable, BENCH / "ratios", "nonsense"], capture_output=True, text=True, env=dict(os.environ)
     )
     assert done.returncode == 2
-    assert done.stderr == "no topic nonsense; topics: design, gram, hermite, start, gram-large\n"
+    assert done.stderr == "no topic nonsense; topics: design, gram, hermite, start, train, gram-large\n"

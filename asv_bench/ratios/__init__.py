@@ -1,6 +1,6 @@
 """Ratio benchmarks: this package's time over a rival's, on the same data, in one process, in alternating runs.
 
-A topic is a module of this folder with one function::
+A topic is a module of this folder, its name without a leading underscore, with one function::
 
     def rows() -> Iterable[Row]
 

@@ -20,7 +20,7 @@ HEAVY = ("gram-large",)
 
 
 def main(names: list[str]) -> int:
-    light = sorted(module.name for module in iter_modules([str(folder)]) if module.name != "__main__")
+    light = sorted(module.name for module in iter_modules([str(folder)]) if not module.name.startswith("_"))
     unknown = [name for name in names if name not in (*light, *HEAVY)]
     if unknown:
         topics = ", ".join([*light, *HEAVY])
