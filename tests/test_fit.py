@@ -106,7 +106,7 @@ def test_fast_objective_on_coarse_grids(angles, name, size):
     net, theta = FCN(member(name, size)), np.linspace(0, np.pi, angles)
     found = Objective(net, "ntk", theta)(np.array(net.activation.values))
     exact = net.kernel("ntk").at_angle(theta)
-    assert np.abs(found - exact).max() <= 1e-9 * exact[0]
+    assert np.abs(found - exact).max() <= (1e-9 if name == "kinks" else 1e-10) * exact[0]
 
 
 def test_fast_objective_beyond_its_tables():

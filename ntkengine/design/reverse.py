@@ -252,9 +252,8 @@ def reverse_engineer(
     found: Limit | None = None
     if whole:
         order = 1.0 + np.arange(b.size) if kind == "ntk" else np.ones(b.size)
-        noise = (
-            np.sqrt(series.error / order) / template.readout_w_std
-        )  # where b_k is 0; elsewhere half the relative error
+        # Where b_k is 0; elsewhere half the relative error.
+        noise = np.sqrt(series.error / order) / template.readout_w_std
         np.divide(0.5 * series.error * a, b, out=noise, where=b > 0)
         advice = ""
         if isinstance(target, NetworkKernel):

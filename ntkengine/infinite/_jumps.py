@@ -99,13 +99,6 @@ def exponent_e(gap: float, total: float, t: float) -> float:
 
 
 @strict
-def relu_pair_at_one(h: float, k: float) -> float:
-    """E[(z−h)₊(z−k)₊]."""
-    m, n = max(h, k), min(h, k)
-    return (1.0 + m * n) * normal_tail(m) - n * normal_density(m)
-
-
-@strict
 def truncated_moments(h: float, out: Array) -> None:
     """out[j] = E[(z − h)^j₊], j = 0..len(out)−1, by ``T_j = (j−1) T_{j−2} − h T_{j−1}``.
 
